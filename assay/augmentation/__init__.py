@@ -1,0 +1,1 @@
+"""Augmentation: the policy, the fused warp that applies it, and the pages that show what it does."""

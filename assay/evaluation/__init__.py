@@ -1,0 +1,1 @@
+"""Evaluation: metrics with intervals, thresholds, calibration, comparison, Grad-CAM, the report."""

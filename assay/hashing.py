@@ -1,0 +1,38 @@
+"""Content hashes: of values, of files, and of Assay's own code (a cache key must change with it)."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def hash_json(value: Any) -> str:
+    """Return the SHA-256 (hex) of a JSON-serialisable value; key order does not matter."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file's bytes, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def code_version() -> str:
+    """Return the version of the installed library with 12 digits of the hash of its sources.
+
+    A step's cache key holds it: Kubeflow's own key knows the image and the inputs but not the code
+    inside an imported package.
+    """
+    from assay import __version__
+
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for source in sorted(root.rglob("*.py")):
+        digest.update(source.relative_to(root).as_posix().encode())
+        digest.update(source.read_bytes())
+    return f"{__version__}+{digest.hexdigest()[:12]}"

@@ -1,0 +1,1 @@
+"""Models: a registry of named architectures, pretrained weights, and the exported model artifact."""

@@ -1,0 +1,1 @@
+"""Hyperparameter search with KerasTuner: the space, local workers, cluster workers."""

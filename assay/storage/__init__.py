@@ -1,0 +1,1 @@
+"""Storage: object stores (a local directory or gs://) and the model registry on top of them."""

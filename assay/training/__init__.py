@@ -1,0 +1,1 @@
+"""Training: input pipeline, fit loop, phases, checkpoints and exact resume, feature cache."""
