@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 EVENTS_VARIABLE = "ASSAY_EVENTS"
@@ -26,7 +27,7 @@ def emit(event: dict[str, Any]) -> bool:
     path = os.environ.get(EVENTS_VARIABLE)
     if not path:
         return False
-    with open(path, "a", encoding="utf-8") as file:
+    with Path(path).open("a", encoding="utf-8") as file:
         file.write(json.dumps({"time": time.time(), **event}, default=str) + "\n")
     return True
 
