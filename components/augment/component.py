@@ -1,0 +1,24 @@
+"""Resolve the augmentation policy and show it."""
+
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def augment(
+    config: str,
+    runtime: str,
+    seed: int,
+    code_version: str,
+    dataset: dsl.Input[dsl.Dataset],
+    policy: dsl.Output[dsl.Artifact],
+    preview: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Give the resolved policy, a preview page and, where asked for, an ablation table."""
+    from assay import steps
+
+    record = steps.augment(config, runtime, dataset.path, seed, policy.path, preview.path, metrics.path)
+    metrics.metadata.update(record.metrics)
+    policy.metadata.update(record.metadata)

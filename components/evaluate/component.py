@@ -1,0 +1,45 @@
+"""Judge the candidates on the test split."""
+
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def evaluate(
+    config: str,
+    runtime: str,
+    seed: int,
+    code_version: str,
+    dataset: dsl.Input[dsl.Dataset],
+    evaluation: dsl.Output[dsl.Artifact],
+    report: dsl.Output[dsl.HTML],
+    leaderboard: dsl.Output[dsl.Markdown],
+    classification: dsl.Output[dsl.ClassificationMetrics],
+    metrics: dsl.Output[dsl.Metrics],
+    baseline: dsl.Input[dsl.Model] | None = None,
+    search: dsl.Input[dsl.Model] | None = None,
+    finetune: dsl.Input[dsl.Model] | None = None,
+):
+    """Give the comparison of all candidates with intervals, the report, and the best model ready to serve."""
+    from assay import steps
+
+    models = {"baseline": baseline, "search": search, "finetune": finetune}
+    record = steps.evaluate(
+        config,
+        runtime,
+        dataset.path,
+        {name: model.path for name, model in models.items() if model is not None},
+        seed,
+        evaluation.path,
+        report.path,
+        leaderboard.path,
+        metrics.path,
+    )
+    metrics.metadata.update(record.metrics)
+    evaluation.metadata.update(record.metadata)
+    classification.log_confusion_matrix(*record.confusion)
+    if record.roc is not None:
+        classification.log_roc_curve(*record.roc)
+    with open(classification.path, "w") as file:
+        file.write("{}")  # Kubeflow's local cache takes a task without this file for not done.

@@ -1,0 +1,25 @@
+"""Fine-tune a pretrained model."""
+
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def finetune(
+    config: str,
+    runtime: str,
+    seed: int,
+    storage_root: str,
+    code_version: str,
+    dataset: dsl.Input[dsl.Dataset],
+    policy: dsl.Input[dsl.Artifact],
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Give a pretrained model, fine-tuned in two phases: frozen base, then unfrozen tail."""
+    from assay import steps
+
+    record = steps.finetune(config, runtime, dataset.path, policy.path, seed, storage_root, model.path, metrics.path)
+    metrics.metadata.update(record.metrics)
+    model.metadata.update(record.metadata)

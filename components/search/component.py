@@ -1,0 +1,28 @@
+"""Search hyperparameters."""
+
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def search(
+    config: str,
+    runtime: str,
+    seed: int,
+    storage_root: str,
+    code_version: str,
+    dataset: dsl.Input[dsl.Dataset],
+    policy: dsl.Input[dsl.Artifact],
+    model: dsl.Output[dsl.Model],
+    trials: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Give the best model of a KerasTuner search and the table of its trials."""
+    from assay import steps
+
+    record = steps.search(
+        config, runtime, dataset.path, policy.path, seed, storage_root, model.path, trials.path, metrics.path
+    )
+    metrics.metadata.update(record.metrics)
+    model.metadata.update(record.metadata)

@@ -1,0 +1,1 @@
+"""Pipelines: the graphs, where they run, and the command line."""
