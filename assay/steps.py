@@ -66,9 +66,7 @@ def _step(name: str, metrics_path: str, **read: Any) -> Iterator[StepRecord]:
         with ResourceMeter() as meter:
             yield record
         record.metrics = _finite({**meter.metrics(), **record.metrics})
-        Path(metrics_path).parent.mkdir(parents=True, exist_ok=True)
-        # The file must exist: without it Kubeflow's local cache takes the task for not done.
-        Path(metrics_path).write_text(json.dumps(record.metrics, indent=1), encoding="utf-8")
+        _write_marker(metrics_path, record.metrics)
     except (AssayError, OSError, MemoryError) as error:
         message = _one_line(error)
         code = error.exit_code if isinstance(error, AssayError) else 1
@@ -79,6 +77,13 @@ def _step(name: str, metrics_path: str, **read: Any) -> Iterator[StepRecord]:
         emit({"event": "error", "step": name, "message": f"a bug, see the log: {_one_line(error)}", "exit_code": 1})
         raise
     emit({"event": "finished", "step": name, "metrics": record.metrics})
+
+
+def _write_marker(path: str, content: dict[str, Any]) -> None:
+    # Kubeflow keeps metrics in an artifact's metadata and leaves its path empty; the local cache takes a
+    # task without that file for not done.
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def _one_line(error: BaseException) -> str:
@@ -240,6 +245,7 @@ def evaluate(
     evaluation_path: str,
     report_path: str,
     leaderboard_path: str,
+    classification_path: str,
     metrics_path: str,
 ) -> StepRecord:
     """Judge the candidates on the test split."""
@@ -254,6 +260,7 @@ def evaluate(
         shutil.copyfile(out / "leaderboard.md", leaderboard_path)
         record.metrics.update(result.metrics)
         record.metadata["best"] = result.best
+        _write_marker(classification_path, {})
         confusion = json.loads((out / "confusion.json").read_text(encoding="utf-8"))
         record.confusion = (confusion["labels"], confusion["matrix"])
         if (out / "roc.json").exists():

@@ -16,21 +16,10 @@ from components.ingest.component import ingest
 from components.preprocess.component import preprocess
 from components.promote.component import promote
 from components.search.component import search
+from pipelines.steps import CANDIDATES
 
 PIPELINE_NAME = "assay-training"
-CANDIDATES = {"baseline": baseline, "search": search, "finetune": finetune}
-STEPS = ("ingest", "preprocess", "augment", *CANDIDATES, "evaluate", "promote")
-
-
-def enabled_candidates(config: RunConfig) -> tuple[str, ...]:
-    """Return the names of the candidates that a run trains, in the order of the graph."""
-    return tuple(name for name in CANDIDATES if getattr(config, name).enabled)
-
-
-def enabled_steps(config: RunConfig) -> tuple[str, ...]:
-    """Return the names of the steps of a run, in order."""
-    skipped = set(CANDIDATES) - set(enabled_candidates(config))
-    return tuple(step for step in STEPS if step not in skipped)
+COMPONENTS = {"baseline": baseline, "search": search, "finetune": finetune}
 
 
 def build_training_pipeline(candidates: tuple[str, ...]) -> Any:
@@ -78,7 +67,7 @@ def build_training_pipeline(candidates: tuple[str, ...]) -> Any:
                 config=augment_config, runtime=runtime, seed=seed, code_version=code_version, dataset=dataset
             ).outputs["policy"]
             models = {
-                candidate: CANDIDATES[candidate](
+                candidate: COMPONENTS[candidate](
                     config=configs[candidate],
                     runtime=runtime,
                     seed=seed,

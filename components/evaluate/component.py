@@ -34,6 +34,7 @@ def evaluate(
         evaluation.path,
         report.path,
         leaderboard.path,
+        classification.path,
         metrics.path,
     )
     metrics.metadata.update(record.metrics)
@@ -41,5 +42,3 @@ def evaluate(
     classification.log_confusion_matrix(*record.confusion)
     if record.roc is not None:
         classification.log_roc_curve(*record.roc)
-    with open(classification.path, "w") as file:
-        file.write("{}")  # Kubeflow's local cache takes a task without this file for not done.

@@ -1,0 +1,185 @@
+"""Run the training graph on this machine: one subprocess a step, progress on the terminal, a summary at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from assay.storage.objects import is_remote
+
+from assay.config import RunConfig, dump_config
+from assay.errors import AssayError, InputError
+from assay.observability.progress import EVENTS_VARIABLE
+from pipelines.steps import enabled_candidates
+
+
+@dataclass
+class RunOutcome:
+    """How a run on this machine went.
+
+    Attributes:
+        run_dir: The run's folder: resolved config, log, events, report.
+        reused: Steps whose outputs were taken from an earlier run.
+        evaluation_dir: Output of evaluate, or None where the run ended before it.
+        promotion_dir: Output of promote, or None where the run ended before it.
+        seconds: Wall time.
+    """
+
+    run_dir: Path
+    reused: tuple[str, ...] = ()
+    evaluation_dir: Path | None = None
+    promotion_dir: Path | None = None
+    seconds: float = 0.0
+    step_seconds: dict[str, float] = field(default_factory=dict)
+
+
+def run_locally(config: RunConfig, runs_dir: Path, *, skip_unchanged: bool = False) -> RunOutcome:
+    """Run the whole pipeline with ``kfp.local``, one subprocess a step.
+
+    Args:
+        config: The resolved config; local paths in it are taken from the present folder.
+        runs_dir: Where runs, the step cache and (by default) the object storage live.
+        skip_unchanged: End early where the source has not changed since the champion was trained.
+
+    Returns:
+        Where the results are and which steps were reused.
+
+    Raises:
+        AssayError: A step failed; the message is that step's own line.
+    """
+    from pipelines.console import EventDisplay
+
+    config = with_absolute_paths(config)
+    runs_dir = runs_dir.resolve()
+    run_dir = _new_run_dir(runs_dir, config.name)
+    (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    events = run_dir / "events.jsonl"
+    events.touch()
+    outcome = RunOutcome(run_dir)
+    display = EventDisplay(config)
+    started = time.monotonic()
+    log_path = run_dir / "run.log"
+    with log_path.open("w", encoding="utf-8", buffering=1) as log, _following(events, display):
+        try:
+            _run_graph(config, runs_dir, events, log, skip_unchanged=skip_unchanged)
+        except RuntimeError as error:
+            failure: RuntimeError | None = error
+        else:
+            failure = None
+    outcome.seconds = time.monotonic() - started
+    if failure is not None:
+        if display.error is None:
+            raise AssayError(f"the pipeline stopped: {failure}. The log is in {log_path}.") from failure
+        kind = InputError if display.error.get("exit_code") == InputError.exit_code else AssayError
+        raise kind(f"{display.error['step']}: {display.error['message']} (log: {log_path})")
+    outcome.reused = display.reused
+    outcome.step_seconds = display.step_seconds
+    if display.result is not None:
+        outcome.evaluation_dir = Path(display.result["evaluation"])
+        outcome.promotion_dir = Path(display.result["promotion"])
+    return outcome
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """Return the config with local paths made absolute: steps run elsewhere and cache keys must not move."""
+
+    def absolute(uri: str) -> str:
+        return uri if is_remote(uri) or "://" in uri else str(Path(uri).expanduser().resolve())
+
+    weights = config.finetune.weights
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"source": absolute(config.data.source)}),
+            "storage": config.storage.model_copy(update={"root": absolute(config.storage.root)}),
+            "finetune": config.finetune.model_copy(
+                update={"weights": weights if weights in ("imagenet", "none") else absolute(weights)}
+            ),
+        }
+    )
+
+
+def _new_run_dir(runs_dir: Path, name: str) -> Path:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    for attempt in range(100):
+        run_dir = runs_dir / (f"{stamp}-{name}" + (f"-{attempt}" if attempt else ""))
+        try:
+            run_dir.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(
+                f"{runs_dir}: cannot make a folder for the run ({error.strerror}). Give --runs."
+            ) from error
+        return run_dir
+    raise AssayError(f"{runs_dir}: a hundred runs were started in this second. Wait a moment.")
+
+
+def _run_graph(config: RunConfig, runs_dir: Path, events: Path, log: TextIO, *, skip_unchanged: bool) -> None:
+    with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        # Kubeflow's own imports warn and its runner prints each step's output: all of it belongs in the log.
+        from kfp import local
+
+        from pipelines.training import build_training_pipeline, pipeline_arguments
+
+        pipeline = build_training_pipeline(enabled_candidates(config))
+        arguments = pipeline_arguments(config, skip_unchanged=skip_unchanged)
+        local.init(
+            runner=local.SubprocessRunner(use_venv=False),
+            pipeline_root=str(runs_dir / "steps"),
+            enable_caching=True,
+            cache_root=str(runs_dir / "cache"),
+        )
+        with _environment({EVENTS_VARIABLE: str(events), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}):
+            pipeline(**arguments)
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _following(events: Path, display: Any) -> Iterator[None]:
+    """Show events as they are written, from a thread of its own, until the block ends."""
+    stop = threading.Event()
+
+    def follow() -> None:
+        with events.open(encoding="utf-8") as file:
+            pending = ""
+            while True:
+                ended = stop.is_set()
+                pending += file.read()
+                *lines, pending = pending.split("\n")
+                for line in lines:
+                    display.show(json.loads(line))
+                if ended:
+                    return
+                stop.wait(0.1)
+
+    with display:
+        thread = threading.Thread(target=follow, name="assay-events", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            sys.stdout.flush()
