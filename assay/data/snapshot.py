@@ -1,0 +1,110 @@
+"""A snapshot: the table of every usable example of a source, with the fingerprint that later steps are keyed by."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from assay.data.sources.base import Entry
+from assay.errors import InputError
+from assay.hashing import hash_json
+
+SCHEMA_VERSION = 1
+COLUMNS = ("id", "uri", "label", "split", "group", "sha256", "size", "width", "height", "mode")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What ingestion found usable in a source.
+
+    Attributes:
+        root: The local folder that holds the snapshot's files.
+        source: The URI given to `assay.data.sources.open_source`; entries are read from it.
+        kind: ``image`` or ``sensor``.
+        classes: Class names in class order.
+        fingerprint: SHA-256 (hex) of the examples, independent of their order and of where they lie.
+        report: Counts, layout, notes and warnings, as shown in quality.html.
+    """
+
+    root: Path
+    source: str
+    kind: str
+    classes: tuple[str, ...]
+    fingerprint: str
+    report: dict[str, Any]
+
+    @classmethod
+    def open(cls, root: Path) -> Snapshot:
+        """Read a snapshot's description.
+
+        Args:
+            root: A local folder with snapshot.json and records.parquet.
+
+        Raises:
+            InputError: The folder holds no snapshot, or one of another schema version.
+        """
+        file = root / "snapshot.json"
+        try:
+            described = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise InputError(f"{root}: no snapshot here (snapshot.json is missing). Run ingest first.") from error
+        except json.JSONDecodeError as error:
+            raise InputError(f"{file}: not valid JSON ({error}). Run ingest again.") from error
+        if described.get("schema_version") != SCHEMA_VERSION:
+            raise InputError(
+                f"{file}: schema version {described.get('schema_version')}, this Assay reads {SCHEMA_VERSION}. "
+                "Run ingest again."
+            )
+        return cls(
+            root=root,
+            source=described["source"],
+            kind=described["kind"],
+            classes=tuple(described["classes"]),
+            fingerprint=described["fingerprint"],
+            report=described["report"],
+        )
+
+    @functools.cached_property
+    def table(self) -> pd.DataFrame:
+        """One row an example, sorted by id.
+
+        Columns: id, uri, label, split ("" or train, valid, test), group (never empty: a stand-alone example
+        is a group of its own; duplicates share one), sha256, size (bytes), width and height (pixels; for
+        sensors: channels and time steps), mode (Pillow's name of the colour mode, or the dtype).
+        """
+        return pd.read_parquet(self.root / "records.parquet")
+
+    def entries(self) -> list[Entry]:
+        """Return the table's rows as entries that the source reads."""
+        columns = [self.table[name] for name in ("id", "uri", "label", "split", "group")]
+        return [Entry(*row) for row in zip(*columns, strict=True)]
+
+    def write(self, table: pd.DataFrame) -> None:
+        """Write snapshot.json and records.parquet into ``root``, which exists."""
+        table[list(COLUMNS)].to_parquet(self.root / "records.parquet", index=False)
+        described = {
+            "schema_version": SCHEMA_VERSION,
+            "source": self.source,
+            "kind": self.kind,
+            "classes": list(self.classes),
+            "fingerprint": self.fingerprint,
+            "report": self.report,
+        }
+        (self.root / "snapshot.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def fingerprint(columns: Mapping[str, pd.Series], kind: str) -> str:
+    """Return the SHA-256 (hex) over the sorted (id, label, split, group, sha256) of all examples, and the kind.
+
+    Args:
+        columns: A table, or a mapping, with those columns.
+        kind: ``image`` or ``sensor``.
+    """
+    rows = sorted(zip(*(columns[name] for name in ("id", "label", "split", "group", "sha256")), strict=True))
+    return hash_json({"kind": kind, "rows": rows})
