@@ -1,0 +1,328 @@
+"""The model artifact: a trained network with everything needed to use it, in one folder.
+
+``model.keras`` is the network, ``saved_model/`` the same behind a serving signature (encoded images in, calibrated
+probabilities out), and ``model.json`` what a stranger must know. ``model.json`` is written last: without it the
+folder holds no model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from assay.errors import AssayError, InputError
+from assay.hashing import code_version, hash_file
+
+if TYPE_CHECKING:
+    import keras
+
+INFO_FILE = "model.json"
+KERAS_FILE = "model.keras"
+SAVED_MODEL_DIR = "saved_model"
+# A probability below this counts as this: its logarithm must be finite in float32.
+SMALLEST_PROBABILITY = 1e-30
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+class ModelInfo(BaseModel):
+    """What is known of a model besides its weights; the content of ``model.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    schema_version: Literal[1] = 1
+    name: str = Field(description="the registered architecture, such as vgg16")
+    classes: tuple[str, ...] = Field(min_length=2, description="class names, in the order of the probabilities")
+    positive_index: int = Field(-1, description="index of the class to detect; -1: the last")
+    kind: Literal["image", "sensor"] = "image"
+    input_shape: tuple[int, ...] = Field(description="H,W,C of images in pixels, or T,C of sensor windows")
+    color_mode: Literal["rgb", "grayscale"] = "rgb"
+    preprocessing: str = Field("", description="what the network itself does to raw pixels, in words")
+    threshold: float = Field(0.5, ge=0, le=1, description="of two classes: positive at this probability or above")
+    temperature: float = Field(1.0, gt=0, description="logits are divided by it; 1: as trained")
+    config: dict[str, Any] = Field(default_factory=dict, description="the resolved config of the run")
+    dataset_fingerprint: str = ""
+    code_version: str = Field(default_factory=code_version)
+    weights_hash: str = Field("", description="of the pretrained weights it began from; empty: none")
+    parameters: int = Field(0, ge=0, description="weights in all; counted by save_model")
+    created: str = Field(default_factory=_now, description="UTC")
+    sha256: str = Field("", description="of model.keras; set by save_model")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ModelInfo:
+        if not -1 <= self.positive_index < len(self.classes):
+            raise ValueError(f"positive_index must name one of {len(self.classes)} classes: {self.positive_index}")
+        if len(self.input_shape) != (3 if self.kind == "image" else 2):
+            raise ValueError(f"input_shape of {self.kind} models is H,W,C or T,C. Received: {self.input_shape}")
+        if self.positive_index == -1:
+            object.__setattr__(self, "positive_index", len(self.classes) - 1)
+        return self
+
+    def decide(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return the decided class of each row: by the threshold for two classes, else the most probable.
+
+        Args:
+            probabilities: (N, K) float.
+
+        Returns:
+            (N,) int64 class indices.
+        """
+        if len(self.classes) != 2:
+            return probabilities.argmax(axis=1)
+        positive = probabilities[:, self.positive_index] >= self.threshold
+        return np.where(positive, self.positive_index, 1 - self.positive_index).astype(np.int64)
+
+
+def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Return softmax(log(p) / temperature), which equals dividing the logits by the temperature.
+
+    Args:
+        probabilities: (N, K) float, rows sum to 1.
+        temperature: Above 0; more than 1 makes the model less sure.
+
+    Returns:
+        (N, K) float32.
+
+    Source:
+        Guo et al. 2017, On Calibration of Modern Neural Networks.
+    """
+    if temperature == 1.0:
+        return np.asarray(probabilities, dtype=np.float32)
+    logits = np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), SMALLEST_PROBABILITY)) / temperature
+    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to predict.
+
+    Args:
+        info: The content of ``model.json``.
+        model: The Keras model, float32 raw values in, probabilities out.
+    """
+
+    info: ModelInfo
+    model: keras.Model
+
+    def predict(self, inputs: Any, batch_size: int = 64) -> np.ndarray:
+        """Return calibrated probabilities.
+
+        Args:
+            inputs: (N, H, W, C) uint8 or (N, T, C) float32: an array, or anything with ``len`` and slices.
+            batch_size: Examples a step.
+
+        Returns:
+            (N, K) float32.
+
+        Raises:
+            InputError: The inputs have another shape than the model's.
+        """
+        from assay.models.heads import probabilities
+
+        count = len(inputs)
+        shape = tuple(inputs.shape[1:])
+        if shape != self.info.input_shape:
+            raise InputError(
+                f"model '{self.info.name}' takes inputs of shape {self.info.input_shape}. Received: {shape}. "
+                "Preprocess the data with the model's own image_size and color_mode."
+            )
+        out = np.empty((count, len(self.info.classes)), dtype=np.float32)
+        for start in range(0, count, batch_size):
+            batch = np.asarray(inputs[start : start + batch_size])
+            out[start : start + len(batch)] = probabilities(self.model.predict_on_batch(batch))
+        return apply_temperature(out, self.info.temperature)
+
+    def decide(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return the decided class of each row; see `ModelInfo.decide`."""
+        return self.info.decide(probabilities)
+
+
+def save_model(model: keras.Model, out_dir: Path, info: ModelInfo) -> ModelInfo:
+    """Write the artifact into a folder, which may hold other files; an artifact there is replaced.
+
+    Args:
+        model: Raw values in (pixels 0..255), probabilities out.
+        out_dir: Created where missing.
+        info: What to store beside the weights.
+
+    Returns:
+        The info as stored: with the parameters counted and the hash of the weights' file.
+
+    Raises:
+        InputError: The model's input or output does not fit ``info``.
+        AssayError: The folder cannot be written.
+    """
+    _check_fits(model, info)
+    with _staging(out_dir) as stage:
+        model.save(stage / KERAS_FILE)
+        info = info.model_copy(update={"parameters": model.count_params(), "sha256": hash_file(stage / KERAS_FILE)})
+        _export(model, info, stage / SAVED_MODEL_DIR)
+        (out_dir / INFO_FILE).unlink(missing_ok=True)
+        (stage / KERAS_FILE).replace(out_dir / KERAS_FILE)
+        _replace_folder(stage, out_dir, SAVED_MODEL_DIR)
+        _write_info(info, stage, out_dir)
+    return info
+
+
+def read_info(model_dir: Path) -> ModelInfo:
+    """Read ``model.json`` of an artifact.
+
+    Raises:
+        InputError: The folder is missing, holds no model, or its ``model.json`` is damaged.
+    """
+    path = model_dir / INFO_FILE
+    try:
+        return ModelInfo.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise InputError(f"{model_dir}: no model here ({INFO_FILE} is missing). Name a folder with one.") from error
+    except (OSError, ValueError) as error:
+        reason = f"{error.error_count()} wrong fields" if isinstance(error, ValidationError) else str(error)
+        raise InputError(f"{path}: not a readable model description ({reason}). Fetch the model again.") from error
+
+
+def load_model(model_dir: Path) -> LoadedModel:
+    """Load an artifact for prediction.
+
+    Args:
+        model_dir: The folder that `save_model` wrote.
+
+    Raises:
+        InputError: Files are missing, damaged, or not of one model.
+    """
+    info = read_info(model_dir)
+    path = model_dir / KERAS_FILE
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, although {INFO_FILE} is there. Fetch the model again.")
+    if info.sha256 and hash_file(path) != info.sha256:
+        raise InputError(f"{path}: the content is not what {INFO_FILE} says (SHA-256). Fetch the model again.")
+    import keras
+
+    import assay.models.registry  # noqa: F401  (registers the layers that the file may name)
+
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises whatever the damaged part led to.
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: Keras cannot read this model ({reason}). Fetch it again or retrain.") from error
+    _check_fits(model, info)
+    return LoadedModel(info, model)
+
+
+def update_info(model_dir: Path, *, threshold: float | None = None, temperature: float | None = None) -> ModelInfo:
+    """Set the threshold and the temperature of a stored model; the serving signature follows.
+
+    Args:
+        model_dir: The folder that `save_model` wrote.
+        threshold: Probability of the positive class, 0..1, after the temperature; None: as it is.
+        temperature: Above 0; None: as it is.
+
+    Returns:
+        The info as stored.
+
+    Raises:
+        InputError: A value is out of range, or the folder holds no whole model.
+    """
+    loaded = load_model(model_dir)
+    changes = {"threshold": threshold, "temperature": temperature}
+    values = loaded.info.model_dump() | {key: value for key, value in changes.items() if value is not None}
+    try:
+        info = ModelInfo.model_validate(values)
+    except ValidationError as error:
+        raise InputError(
+            f"{model_dir}: threshold must lie in 0..1 and temperature above 0. Received: {threshold}, {temperature}."
+        ) from error
+    if info == loaded.info:
+        return info
+    with _staging(model_dir) as stage:
+        _export(loaded.model, info, stage / SAVED_MODEL_DIR)
+        _replace_folder(stage, model_dir, SAVED_MODEL_DIR)
+        _write_info(info, stage, model_dir)
+    return info
+
+
+def copy_model(source: Path, destination: Path) -> None:
+    """Copy an artifact, and nothing else that lies in its folder.
+
+    Raises:
+        InputError: The source holds no model.
+    """
+    info = read_info(source)
+    with _staging(destination) as stage:
+        shutil.copyfile(source / KERAS_FILE, stage / KERAS_FILE)
+        shutil.copytree(source / SAVED_MODEL_DIR, stage / SAVED_MODEL_DIR)
+        (destination / INFO_FILE).unlink(missing_ok=True)
+        (stage / KERAS_FILE).replace(destination / KERAS_FILE)
+        _replace_folder(stage, destination, SAVED_MODEL_DIR)
+        _write_info(info, stage, destination)
+
+
+def _check_fits(model: keras.Model, info: ModelInfo) -> None:
+    if tuple(model.input_shape[1:]) != info.input_shape:
+        raise InputError(
+            f"model '{info.name}' takes inputs of shape {model.input_shape[1:]}, its description says "
+            f"{info.input_shape}. Give the input_shape that it was built with."
+        )
+    outputs = model.output_shape[-1]
+    if outputs != len(info.classes) and not (outputs == 1 and len(info.classes) == 2):
+        raise InputError(
+            f"model '{info.name}' has {outputs} outputs, its description names {len(info.classes)} classes. "
+            "Give the classes that it was trained on."
+        )
+
+
+@contextlib.contextmanager
+def _staging(out_dir: Path) -> Iterator[Path]:
+    """Yield an empty folder inside ``out_dir``, on its file system, and remove it at the end."""
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=".model-", dir=out_dir))
+    except OSError as error:
+        raise AssayError(
+            f"{out_dir}: cannot write a model here ({error.strerror}). Free space or name another folder."
+        ) from error
+    try:
+        yield stage
+    except OSError as error:
+        raise AssayError(
+            f"{out_dir}: cannot write the model ({error.strerror or error}). Free space or name another folder."
+        ) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _replace_folder(stage: Path, out_dir: Path, name: str) -> None:
+    target = out_dir / name
+    if target.exists():
+        target.replace(stage / f"old-{name}")
+    (stage / name).replace(target)
+
+
+def _write_info(info: ModelInfo, stage: Path, out_dir: Path) -> None:
+    text = json.dumps(info.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+    (stage / INFO_FILE).write_text(text, encoding="utf-8")
+    (stage / INFO_FILE).replace(out_dir / INFO_FILE)
+
+
+def _export(model: keras.Model, info: ModelInfo, path: Path) -> None:
+    """Write a SavedModel whose ``serving_default`` gives calibrated probabilities and the decided labels."""
+    import tensorflow as tf
+
+    from assay.models.serving import serving_function
+
+    module = tf.Module()
+    # The variables alone: tracking the Keras object would store its whole config a second time.
+    module.weights = list(model.variables)
+    tf.saved_model.save(module, str(path), signatures={"serving_default": serving_function(model, info)})

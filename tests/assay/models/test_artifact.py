@@ -1,0 +1,252 @@
+"""The model artifact: saved, loaded, served and updated without loss; damaged ones are one-line errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from assay.data.images import decode
+
+from assay.errors import InputError
+from assay.models.artifact import (
+    ModelInfo,
+    apply_temperature,
+    copy_model,
+    load_model,
+    read_info,
+    save_model,
+    update_info,
+)
+
+SHAPE = (24, 20, 3)
+
+
+@pytest.fixture(autouse=True)
+def float32() -> Iterator[None]:
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def small_model(shape: tuple[int, ...] = SHAPE, outputs: int = 2, policy: str = "float32") -> keras.Model:
+    keras.utils.set_random_seed(1)
+    keras.config.set_dtype_policy(policy)
+    inputs = keras.Input(shape, dtype="float32")
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    if len(shape) == 3:
+        x = keras.layers.Conv2D(8, 3, activation="relu")(x)
+        x = keras.layers.GlobalAveragePooling2D()(x)
+    else:
+        x = keras.layers.Conv1D(8, 3, activation="relu")(x)
+        x = keras.layers.GlobalAveragePooling1D()(x)
+    activation = "sigmoid" if outputs == 1 else "softmax"
+    x = keras.layers.Dense(outputs, activation=activation, dtype="float32")(x)
+    return keras.Model(inputs, x)
+
+
+def random_model(shape: tuple[int, ...] = SHAPE, outputs: int = 2, policy: str = "float32") -> keras.Model:
+    """A model whose probabilities differ from image to image and stay away from 0 and 1."""
+    model = small_model(shape, outputs, policy)
+    rng = np.random.default_rng(0)
+    examples = smooth_images(16, *shape[:2])[..., : shape[2]] if len(shape) == 3 else rng.normal(0, 300, (16, *shape))
+    features = np.asarray(keras.Model(model.input, model.layers[-1].input)(examples), dtype=np.float64)
+    kernel = rng.normal(0, 1, (features.shape[1], outputs)) / features.std(axis=0)[:, None].clip(1e-3)
+    model.layers[-1].set_weights([kernel, -(features @ kernel).mean(axis=0)])
+    return model
+
+
+def info_for(**changes: object) -> ModelInfo:
+    values = {"name": "small", "classes": ("normal", "tumor"), "input_shape": SHAPE} | changes
+    return ModelInfo.model_validate(values)
+
+
+def smooth_images(count: int, height: int = 48, width: int = 40) -> np.ndarray:
+    rng = np.random.default_rng(7)
+    coarse = rng.integers(0, 256, (count, 6, 5, 3), dtype=np.uint8)
+    return np.stack([cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC) for image in coarse])
+
+
+def encode(image: np.ndarray, suffix: str) -> bytes:
+    return cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def test_a_saved_model_predicts_the_same_after_loading(tmp_path: Path) -> None:
+    model = random_model()
+    images = smooth_images(5, *SHAPE[:2])
+    stored = save_model(model, tmp_path / "m", info_for(config={"seed": 3}))
+    loaded = load_model(tmp_path / "m")
+    np.testing.assert_allclose(loaded.predict(images, batch_size=2), model(images), atol=1e-6)
+    assert loaded.info == stored == read_info(tmp_path / "m")
+    assert stored.parameters == model.count_params()
+    assert stored.config == {"seed": 3}
+
+
+def test_other_files_of_the_folder_stay_and_nothing_temporary_does(tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_text("epoch\n")
+    for _ in range(2):
+        save_model(small_model(), tmp_path, info_for())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "history.csv",
+        "model.json",
+        "model.keras",
+        "saved_model",
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+@pytest.mark.parametrize("size", [(24, 20), (48, 40), (37, 61), (12, 10)])
+def test_the_serving_signature_agrees_with_predict_on_the_same_files(
+    tmp_path: Path, suffix: str, size: tuple[int, int]
+) -> None:
+    save_model(random_model(), tmp_path, info_for(temperature=1.7))
+    files = [encode(image, suffix) for image in smooth_images(3, *size)]
+    loaded = load_model(tmp_path)
+    pixels = np.stack([decode(data, "rgb", SHAPE[:2], 10_000) for data in files])
+    served = tf.saved_model.load(tmp_path / "saved_model").signatures["serving_default"](images=tf.constant(files))
+    expected = loaded.predict(pixels)
+    np.testing.assert_allclose(served["probabilities"], expected, atol=5e-3)
+    assert np.ptp(expected[:, 0]) > 0.02, "the images must differ for the comparison to mean something"
+
+
+def test_grayscale_models_serve_colour_and_grey_files(tmp_path: Path) -> None:
+    shape = (*SHAPE[:2], 1)
+    save_model(random_model(shape=shape), tmp_path, info_for(input_shape=shape, color_mode="grayscale"))
+    image = smooth_images(1)[0]
+    files = [encode(image, ".png"), cv2.imencode(".png", image[..., 0])[1].tobytes()]
+    pixels = np.stack([decode(data, "grayscale", SHAPE[:2], 10_000) for data in files])
+    served = tf.saved_model.load(tmp_path / "saved_model").signatures["serving_default"](images=tf.constant(files))
+    np.testing.assert_allclose(served["probabilities"], load_model(tmp_path).predict(pixels), atol=5e-3)
+
+
+def test_sensor_models_serve_float_windows(tmp_path: Path) -> None:
+    model = random_model(shape=(16, 3), outputs=4)
+    info = info_for(kind="sensor", input_shape=(16, 3), classes=("a", "b", "c", "d"), temperature=0.5)
+    save_model(model, tmp_path, info)
+    windows = np.random.default_rng(0).normal(0, 300, (6, 16, 3)).astype(np.float32)
+    served = tf.saved_model.load(tmp_path / "saved_model").signatures["serving_default"](windows=tf.constant(windows))
+    loaded = load_model(tmp_path)
+    expected = loaded.predict(windows)
+    np.testing.assert_allclose(served["probabilities"], expected, atol=1e-5)
+    assert [label.decode() for label in served["labels"].numpy()] == [info.classes[i] for i in loaded.decide(expected)]
+
+
+def test_a_model_built_under_mixed_precision_survives_and_answers_in_float32(tmp_path: Path) -> None:
+    model = random_model(policy="mixed_bfloat16")
+    save_model(model, tmp_path, info_for())
+    keras.config.set_dtype_policy("float32")
+    loaded = load_model(tmp_path)
+    images = smooth_images(3, *SHAPE[:2])
+    probabilities = loaded.predict(images)
+    assert loaded.model.layers[2].compute_dtype == "bfloat16"
+    assert probabilities.dtype == np.float32
+    files = [encode(image, ".png") for image in images]
+    served = tf.saved_model.load(tmp_path / "saved_model").signatures["serving_default"](images=tf.constant(files))
+    np.testing.assert_allclose(served["probabilities"], probabilities, atol=2e-2)
+
+
+def test_a_single_sigmoid_output_becomes_two_columns(tmp_path: Path) -> None:
+    save_model(random_model(outputs=1), tmp_path, info_for(temperature=2.0))
+    images = smooth_images(3, *SHAPE[:2])
+    loaded = load_model(tmp_path)
+    probabilities = loaded.predict(images)
+    assert probabilities.shape == (3, 2)
+    p = np.asarray(loaded.model(images))[:, 0].astype(float)
+    np.testing.assert_allclose(probabilities[:, 1], 1 / (1 + np.exp(-np.log(p / (1 - p)) / 2)), rtol=1e-4)
+
+
+def test_update_sets_threshold_and_temperature_in_the_info_and_in_the_serving_signature(tmp_path: Path) -> None:
+    save_model(random_model(), tmp_path, info_for())
+    before = load_model(tmp_path)
+    images = smooth_images(4, *SHAPE[:2])
+    plain = before.predict(images)
+    threshold = float(np.sort(apply_temperature(plain, 3.0)[:, 1])[1:3].mean())
+    updated = update_info(tmp_path, threshold=threshold, temperature=3.0)
+    assert (updated.threshold, updated.temperature) == (threshold, 3.0)
+    loaded = load_model(tmp_path)
+    np.testing.assert_allclose(loaded.predict(images), apply_temperature(plain, 3.0), atol=1e-6)
+    served = tf.saved_model.load(tmp_path / "saved_model").signatures["serving_default"](
+        images=tf.constant([encode(image, ".png") for image in images])
+    )
+    np.testing.assert_allclose(served["probabilities"], loaded.predict(images), atol=1e-5)
+    labels = [label.decode() for label in served["labels"].numpy()]
+    assert sorted(labels) == ["normal", "normal", "tumor", "tumor"]
+    assert labels == [updated.classes[index] for index in loaded.decide(loaded.predict(images))]
+
+
+def test_the_threshold_belongs_to_the_positive_class_wherever_it_stands() -> None:
+    info = info_for(positive_index=0, threshold=0.3)
+    assert info.decide(np.array([[0.3, 0.7], [0.29, 0.71], [0.9, 0.1]])).tolist() == [0, 1, 0]
+    assert info_for().positive_index == 1
+
+
+def test_a_temperature_above_one_makes_certainty_finite_and_smaller() -> None:
+    certain = np.array([[1.0, 0.0], [0.8, 0.2]], dtype=np.float32)
+    scaled = apply_temperature(certain, 2.0)
+    assert np.isfinite(scaled).all()
+    assert scaled[1] == pytest.approx([2 / 3, 1 / 3])
+    assert apply_temperature(certain, 1.0).tolist() == certain.tolist()
+
+
+def test_copy_takes_the_model_alone(tmp_path: Path) -> None:
+    save_model(small_model(), tmp_path / "a", info_for())
+    (tmp_path / "a" / "curves.png").write_bytes(b"x")
+    copy_model(tmp_path / "a", tmp_path / "b")
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["model.json", "model.keras", "saved_model"]
+    assert load_model(tmp_path / "b").info == read_info(tmp_path / "a")
+
+
+class TestDamage:
+    @pytest.fixture
+    def saved(self, tmp_path: Path) -> Path:
+        save_model(small_model(), tmp_path, info_for())
+        return tmp_path
+
+    def test_missing_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="no model here"):
+            load_model(tmp_path / "nowhere")
+
+    def test_missing_weights(self, saved: Path) -> None:
+        (saved / "model.keras").unlink()
+        with pytest.raises(InputError, match="no such file"):
+            load_model(saved)
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "x"}', "\ud800".encode("utf-16", "surrogatepass")])
+    def test_unreadable_info(self, saved: Path, text: str | bytes) -> None:
+        (saved / "model.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+        with pytest.raises(InputError, match="not a readable model description"):
+            load_model(saved)
+
+    def test_truncated_weights(self, saved: Path) -> None:
+        path = saved / "model.keras"
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(InputError, match="SHA-256"):
+            load_model(saved)
+
+    def test_weights_that_keras_cannot_read(self, saved: Path) -> None:
+        (saved / "model.keras").write_bytes(b"not a model")
+        values = json.loads((saved / "model.json").read_text()) | {"sha256": ""}
+        (saved / "model.json").write_text(json.dumps(values))
+        with pytest.raises(InputError, match="Keras cannot read this model") as caught:
+            load_model(saved)
+        assert "\n" not in str(caught.value)
+
+    def test_inputs_of_another_shape(self, saved: Path) -> None:
+        with pytest.raises(InputError, match=r"\(24, 20, 3\).*Received: \(8, 8, 3\)"):
+            load_model(saved).predict(np.zeros((1, 8, 8, 3), np.uint8))
+
+    @pytest.mark.parametrize("values", [{"threshold": 1.5}, {"temperature": 0.0}])
+    def test_an_update_out_of_range_changes_nothing(self, saved: Path, values: dict[str, float]) -> None:
+        before = (saved / "model.json").read_bytes()
+        with pytest.raises(InputError, match="threshold must lie in"):
+            update_info(saved, **values)
+        assert (saved / "model.json").read_bytes() == before
+
+    def test_a_model_of_other_classes_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="has 2 outputs, its description names 3 classes"):
+            save_model(small_model(), tmp_path / "m", info_for(classes=("a", "b", "c")))
+        assert not (tmp_path / "m").exists()
