@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from assay.augmentation.policy import Policy
 from assay.errors import InputError, did_you_mean
@@ -324,9 +326,18 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     if not isinstance(values, dict):
         kind = type(values).__name__
         raise InputError(f"{path}: a config is a mapping that begins with `version: 1`. Received: {kind}.")
+    return parse_config(apply_overrides(values, overrides), origin=str(path))
+
+
+def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Set ``KEY=VALUE`` assignments in a config's mapping, in place, and return it.
+
+    Raises:
+        InputError: An override is no assignment, or goes through a value that is no section.
+    """
     for override in overrides:
         _set(values, override)
-    return parse_config(values, origin=str(path))
+    return values
 
 
 def parse_config(values: Mapping[str, Any], origin: str = "config") -> RunConfig:
@@ -409,6 +420,40 @@ def _all_keys(section: type[BaseModel], prefix: str = "") -> Iterable[str]:
 def known_keys() -> list[str]:
     """Return every key of a RunConfig, dotted, in order."""
     return list(_all_keys(RunConfig))
+
+
+def explain_keys(prefix: str = "") -> list[tuple[str, str, str]]:
+    """Return (key, default, description with its range) of every key under a prefix, such as ``finetune``.
+
+    Raises:
+        InputError: There is no such key.
+    """
+    defaults = RunConfig(version=SCHEMA_VERSION).model_dump(mode="json")
+    rows = [row for row in _explained(RunConfig, "", defaults) if not prefix or f"{row[0]}.".startswith(f"{prefix}.")]
+    if not rows:
+        raise InputError(f"unknown key '{prefix}'.{did_you_mean(prefix, known_keys(), count=1)}")
+    return rows
+
+
+def _explained(section: type[BaseModel], prefix: str, defaults: Any) -> Iterable[tuple[str, str, str]]:
+    for name, field in section.model_fields.items():
+        default = defaults.get(name) if isinstance(defaults, dict) else None
+        inner = _model_of(field.annotation)
+        if inner is not None:
+            yield from _explained(inner, f"{prefix}{name}.", default)
+            continue
+        yield prefix + name, json.dumps(default), (field.description or "") + _range_of(field)
+
+
+def _range_of(field: FieldInfo) -> str:
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    limits = [
+        f"{sign} {getattr(limit, name)}"
+        for limit in field.metadata
+        for name, sign in signs.items()
+        if hasattr(limit, name)
+    ]
+    return f" [{', '.join(limits)}]" if limits else ""
 
 
 def _set(values: dict[str, Any], override: str) -> None:

@@ -1,9 +1,10 @@
 """The training graph: ingest, preprocess, augment, three candidates, evaluate, promote."""
 
 import json
+from pathlib import Path
 from typing import Any
 
-from kfp import dsl
+from kfp import compiler, dsl
 
 from assay.config import RunConfig
 from assay.errors import InputError
@@ -99,6 +100,17 @@ def build_training_pipeline(candidates: tuple[str, ...]) -> Any:
             decided.set_caching_options(False)
 
     return training
+
+
+def compile_training_pipeline(candidates: tuple[str, ...], output: Path) -> None:
+    """Write the graph as Kubeflow's IR YAML.
+
+    Args:
+        candidates: As in `build_training_pipeline`.
+        output: The file; its folder is made.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(build_training_pipeline(candidates), str(output))
 
 
 def pipeline_arguments(config: RunConfig, *, skip_unchanged: bool = False) -> dict[str, Any]:

@@ -1,0 +1,279 @@
+"""The command line: ``assay run|compile|config|data|models|predict|registry``.
+
+Every command imports what it needs when it runs, so that ``assay --help`` answers at once.
+Exit codes: 0 done, 1 the run failed, 2 wrong input.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from assay.errors import AssayError, InputError
+
+app = typer.Typer(
+    name="assay",
+    help="From a folder of labelled images to a champion model that one can defend.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config_app = typer.Typer(no_args_is_help=True, help="Show and check configs.")
+data_app = typer.Typer(no_args_is_help=True, help="Look at a source before training on it.")
+models_app = typer.Typer(no_args_is_help=True, help="The architectures that a config can name.")
+registry_app = typer.Typer(no_args_is_help=True, help="Versions of the models kept, and the champion among them.")
+app.add_typer(config_app, name="config")
+app.add_typer(data_app, name="data")
+app.add_typer(models_app, name="models")
+app.add_typer(registry_app, name="registry")
+
+ConfigArgument = Annotated[Path, typer.Argument(help="A config, such as pipelines/configs/demo.yaml.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a value: finetune.epochs=3. May be given several times."),
+]
+DataOption = Annotated[str | None, typer.Option("--data", help="Source, instead of data.source.")]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option("--weights", help="Pretrained weights, instead of finetune.weights: imagenet, a path or gs:// URI."),
+]
+RunsOption = Annotated[Path, typer.Option("--runs", help="Folder for runs and the cache of steps.")]
+StorageOption = Annotated[str, typer.Option("--storage", help="Object storage: a folder or gs://bucket/prefix.")]
+NameOption = Annotated[str, typer.Option("--name", help="Name of the model in the registry.")]
+DEFAULT_RUNS = Path("runs")
+DEFAULT_STORAGE = "runs/store"
+
+
+def _load(config: Path, data: str | None, weights: str | None, overrides: list[str] | None):  # type: ignore[no-untyped-def]
+    import json
+
+    from assay.config import load_config
+
+    changes = list(overrides or [])
+    if data is not None:
+        changes.append(f"data.source={json.dumps(data)}")
+    if weights is not None:
+        changes.append(f"finetune.weights={json.dumps(weights)}")
+    return load_config(config, changes)
+
+
+@app.command()
+def run(
+    config: ConfigArgument,
+    data: DataOption = None,
+    weights: WeightsOption = None,
+    overrides: SetOption = None,
+    runs: RunsOption = DEFAULT_RUNS,
+) -> None:
+    """Run the whole pipeline on this machine."""
+    from rich.console import Console
+
+    from pipelines.console import format_seconds, print_summary
+    from pipelines.local import run_locally
+
+    resolved = _load(config, data, weights, overrides)
+    console = Console(highlight=False)
+    console.print(f"[bold]{resolved.name}[/bold]: {resolved.data.source}", markup=True, soft_wrap=True)
+    outcome = run_locally(resolved, runs)
+    console.print()
+    if outcome.evaluation_dir is None or outcome.promotion_dir is None:
+        console.print("Nothing to train: the source has not changed.")
+        return
+    report = outcome.run_dir / "report.html"
+    report.write_bytes((outcome.evaluation_dir / "report.html").read_bytes())
+    print_summary(console, outcome.evaluation_dir, outcome.promotion_dir, _shown(report))
+    if outcome.reused:
+        console.print(f"[bold]Reused:[/bold] {', '.join(outcome.reused)} (nothing that they depend on has changed)")
+    console.print(f"[bold]Time:[/bold] {format_seconds(outcome.seconds)}")
+
+
+def _shown(path: Path) -> Path:
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+@app.command()
+def compile(
+    config: ConfigArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the pipeline.")] = Path(
+        "build/training.yaml"
+    ),
+    overrides: SetOption = None,
+) -> None:
+    """Write the pipeline as Kubeflow's IR YAML."""
+    from assay.config import load_config
+    from pipelines.steps import enabled_candidates
+    from pipelines.training import compile_training_pipeline
+
+    resolved = load_config(config, overrides or [])
+    compile_training_pipeline(enabled_candidates(resolved), output)
+    typer.echo(f"wrote {output}")
+
+
+@config_app.command("show")
+def config_show(
+    config: ConfigArgument, data: DataOption = None, weights: WeightsOption = None, overrides: SetOption = None
+) -> None:
+    """Print the resolved config, with every default filled in."""
+    from assay.config import dump_config
+
+    typer.echo(dump_config(_load(config, data, weights, overrides)), nl=False)
+
+
+@config_app.command("check")
+def config_check(config: ConfigArgument, overrides: SetOption = None) -> None:
+    """Check a config and say nothing more than whether it is right."""
+    resolved = _load(config, None, None, overrides)
+    typer.echo(f"{config}: right (version {resolved.version}, model {resolved.name})")
+
+
+@config_app.command("explain")
+def config_explain(
+    key: Annotated[str, typer.Argument(help="A key or section, such as finetune or search.space.width.")] = "",
+) -> None:
+    """Print what each key means, with its range and default."""
+    from assay.config import explain_keys
+
+    rows = explain_keys(key)
+    width = max(len(row[0]) for row in rows)
+    for name, default, description in rows:
+        typer.echo(f"{name:<{width}}  {description} (default: {default})" if description else f"{name}")
+
+
+@data_app.command("inspect")
+def data_inspect(
+    source: Annotated[str, typer.Argument(help="Folder, labels.csv folder, gs://..., tfds://... or demo://...")],
+    config: Annotated[Path | None, typer.Option("--config", help="Take the data section from here.")] = None,
+    overrides: SetOption = None,
+) -> None:
+    """Count images, sizes and groups of a source, and list its problems. Writes nothing."""
+    from assay.data.inspect import inspect_source
+
+    from assay.config import apply_overrides, load_config, parse_config
+
+    if config is None:
+        resolved = parse_config(apply_overrides({"version": 1}, overrides or []), "--set")
+    else:
+        resolved = load_config(config, overrides or [])
+    report = inspect_source(source, resolved.data.model_copy(update={"source": source}))
+    for line in report.lines():
+        typer.echo(line)
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """List the registered architectures."""
+    from assay.models.registry import list_models
+
+    models = list_models()
+    width = max(len(model.name) for model in models)
+    for model in models:
+        typer.echo(f"{model.name:<{width}}  {model.summary}")
+
+
+@models_app.command("show")
+def models_show(
+    name: Annotated[str, typer.Argument(help="A name from `assay models list`.")],
+    shape: Annotated[str, typer.Option("--shape", help="Input shape, such as 96x96x3, or 80x3 for windows.")] = "",
+    classes: Annotated[int, typer.Option("--classes", min=2, help="Number of classes.")] = 2,
+) -> None:
+    """Print layers, output shapes and parameters for an input shape."""
+    from pipelines.console import print_model
+
+    print_model(name, _shape(shape) if shape else None, classes)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        sides = tuple(int(side) for side in text.lower().split("x"))
+    except ValueError:
+        sides = ()
+    if len(sides) not in (2, 3) or any(side < 1 for side in sides):
+        raise InputError(f"--shape {text}: a shape is sides joined by x, such as 96x96x3 or 80x3.")
+    return sides
+
+
+@app.command()
+def predict(
+    inputs: Annotated[list[Path], typer.Argument(help="Image files, or a folder of them.")],
+    name: NameOption = "assay",
+    version: Annotated[str | None, typer.Option("--version", help="A version; default: the champion.")] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; default: the terminal.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")] = 64,
+) -> None:
+    """Give probabilities and the decision at the stored threshold."""
+    if form not in ("csv", "json"):
+        raise InputError(f"--format {form}: csv or json.")
+    from assay.observability.quiet import silence_tensorflow
+
+    silence_tensorflow()
+    from assay.predict import predict_files
+
+    text, failed = predict_files(inputs, storage, name, version=version, form=form, batch_size=batch_size)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+        typer.echo(f"wrote {output}", err=True)
+    if failed:
+        typer.echo(f"{failed} of the files could not be read: see the column `error`", err=True)
+
+
+@registry_app.command("list")
+def registry_list(
+    name: Annotated[str | None, typer.Argument(help="A model; default: all.")] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """List models and their versions; the champion is marked."""
+    from pipelines.console import print_versions
+
+    print_versions(storage, name)
+
+
+@registry_app.command("show")
+def registry_show(
+    name: Annotated[str, typer.Argument(help="A model.")],
+    version: Annotated[str | None, typer.Argument(help="A version; default: the champion.")] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """Show one version: its metrics, where it came from, and the decisions about it."""
+    from pipelines.console import print_version
+
+    print_version(storage, name, version)
+
+
+@registry_app.command("rollback")
+def registry_rollback(
+    name: Annotated[str, typer.Argument(help="A model.")],
+    to: Annotated[str | None, typer.Option("--to", help="A version; default: the champion before this one.")] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """Make an earlier version the champion again; nothing is deleted."""
+    from assay.storage.objects import open_store
+    from assay.storage.registry import ModelRegistry
+
+    version = ModelRegistry(open_store(storage), name).rollback(to)
+    typer.echo(f"{name}: the champion is now {version}")
+
+
+def main() -> None:
+    """Run the command line; a user's error is one line and its exit code."""
+    try:
+        app()
+    except AssayError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("stopped. The same command goes on from where it was.", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()
