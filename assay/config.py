@@ -164,6 +164,9 @@ class SpaceConfig(Section):
     width: tuple[int, ...] = Field((16, 32), min_length=1, description="filters of the first block")
     depth: tuple[int, ...] = Field((2, 3), min_length=1, description="convolution blocks, each with a pool")
     kernel: tuple[int, ...] = Field((3, 5), min_length=1, description="side of the convolutions, pixels")
+    pooling: tuple[Literal["average", "flatten"], ...] = Field(
+        ("average", "flatten"), min_length=1, description="what lies between the blocks and the dense layer"
+    )
     dense: tuple[int, ...] = Field((0, 64), min_length=1, description="units before the output; 0: none")
     dropout: tuple[float, ...] = Field((0.0, 0.25, 0.5), min_length=1, description="fraction dropped before the output")
     optimizer: tuple[Literal["adam", "adamw", "sgd", "rmsprop"], ...] = Field(("adam", "sgd"), min_length=1)
@@ -199,11 +202,29 @@ class SearchConfig(Section):
     tuner: Literal["random", "bayesian", "hyperband"] = Field("hyperband", description="KerasTuner's oracle")
     trials: int = Field(6, ge=1, le=10_000, description="trials; hyperband runs as many as fit the same epochs")
     epochs: int = Field(6, ge=1, le=1_000, description="epochs of a full-length trial")
-    workers: int = Field(1, ge=1, le=64, description="trials at the same time: processes here, pods on a cluster")
-    objective: Literal["val_auc", "val_loss", "val_accuracy"] = Field("val_auc")
+    budget: float = Field(
+        1.0, gt=0, le=1, description="for hyperband: fraction of trials x epochs that is spent in all, at most"
+    )
+    finish_best: bool = Field(
+        False, description="train the best trial on to its full epochs, beyond the budget, where hyperband cut it"
+    )
+    objective: Literal["val_auc", "val_loss", "val_accuracy"] = Field("val_auc", description="what the best trial has")
     space: SpaceConfig = Field(default_factory=SpaceConfig)
-    callbacks: CallbacksConfig = Field(default_factory=CallbacksConfig)
-    deadline_minutes: float | None = Field(None, gt=0, description="stop the search after so long; null: no limit")
+    max_parameters: int = Field(
+        20_000_000, ge=100, description="weights of one model; configurations with more are never drawn"
+    )
+    weights: str = Field("imagenet", description="for vgg16_head: as finetune.weights")
+    callbacks: CallbacksConfig = Field(
+        default_factory=CallbacksConfig, description="of each trial; `objective` stands for `monitor`"
+    )
+    workers: int = Field(1, ge=1, le=64, description="trials at the same time: processes here, pods on a cluster")
+    placement: Literal["auto", "processes", "pods"] = Field(
+        "auto", description="where workers run; auto: pods in a cluster with storage that pods share"
+    )
+    worker_restarts: int = Field(3, ge=0, le=100, description="times that a dead worker is started again")
+    deadline_minutes: float | None = Field(
+        None, gt=0, description="begin no epoch after so long and take the best so far; null: no limit"
+    )
 
 
 class FinetuneConfig(TrainConfig):
