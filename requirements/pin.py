@@ -1,0 +1,47 @@
+"""Pin requirements: read NAME.in, let pip resolve it, write NAME.txt with every package at its version.
+
+Run by `make requirements`. pip's report is used and only names and versions are kept: a lock format with
+download addresses would tie the project to one package index.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+def resolve(*names: str) -> dict[str, str]:
+    """Return {package: version} for what the named .in files need."""
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
+    for name in names:
+        command += ["-r", str(FOLDER / f"{name}.in")]
+    report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return {item["metadata"]["name"].lower().replace("_", "-"): item["metadata"]["version"] for item in report["install"]}
+
+
+def markers(name: str) -> dict[str, str]:
+    """Return {requirement: marker} of the lines of an .in file that hold for some machines only."""
+    lines = (FOLDER / f"{name}.in").read_text().splitlines()
+    split = [line.split(" ; ") for line in lines if " ; " in line and not line.startswith("#")]
+    return {requirement: marker for requirement, marker in split}
+
+
+def write(name: str, packages: dict[str, str], conditional: dict[str, str]) -> None:
+    """Write NAME.txt."""
+    named = {re.split("[=<>]", requirement)[0] for requirement in conditional}
+    lines = [f"{package}=={version}" for package, version in sorted(packages.items()) if package not in named]
+    lines += [f"{requirement} ; {marker}" for requirement, marker in conditional.items()]
+    header = f"# Written by `make requirements` from {name}.in: change that file.\n"
+    (FOLDER / f"{name}.txt").write_text(header + "\n".join(lines) + "\n")
+
+
+run = resolve("run")
+both = resolve("run", "dev")
+clash = {package for package in run if both.get(package) != run[package]}
+if clash:
+    sys.exit(f"dev.in asks for other versions than run.in of: {', '.join(sorted(clash))}")
+write("run", run, markers("run"))
+write("dev", {package: version for package, version in both.items() if package not in run}, {})
