@@ -1,0 +1,101 @@
+"""Optimizers and learning-rate schedules from their config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from assay.config import OptimizerConfig
+
+WARMUP_START = 1 / 20  # fraction of the peak rate at step 0
+ADAMW_WEIGHT_DECAY = 0.004  # Keras's default
+NOT_DECAYED = ("bias", "gamma", "beta")  # offsets and BatchNorm's scale: shrinking them regularises nothing
+
+
+def build_optimizer(config: OptimizerConfig, total_steps: int) -> keras.optimizers.Optimizer:
+    """Build the optimizer that a config describes.
+
+    Its learning rate is always a `Schedule`, so that a plateau can lower any of them.
+
+    Args:
+        config: The update rule, its schedule and its options.
+        total_steps: Steps of the whole run; at the last one a cosine has fallen to 0.
+
+    Returns:
+        A Keras optimizer without variables yet.
+    """
+    common: dict[str, Any] = {
+        "learning_rate": Schedule(_rate(config, total_steps)),
+        "weight_decay": config.weight_decay,
+        "clipnorm": config.clip_norm,
+        "use_ema": config.ema is not None,
+        "ema_momentum": 0.99 if config.ema is None else config.ema,
+    }
+    optimizer: keras.optimizers.Optimizer
+    if config.name == "sgd":
+        optimizer = keras.optimizers.SGD(momentum=config.momentum, nesterov=config.nesterov, **common)
+    elif config.name == "rmsprop":
+        optimizer = keras.optimizers.RMSprop(momentum=config.momentum, **common)
+    elif config.name == "adam":
+        optimizer = keras.optimizers.Adam(**common)
+    else:
+        if config.weight_decay is None:
+            common["weight_decay"] = ADAMW_WEIGHT_DECAY
+        optimizer = keras.optimizers.AdamW(**common)
+    if common["weight_decay"]:
+        optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
+    return optimizer
+
+
+def _rate(config: OptimizerConfig, total_steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    peak = config.learning_rate
+    if config.schedule == "inverse_time":
+        # The `decay` of Keras's old optimizers: lr / (1 + decay * step), anew at each step.
+        return keras.optimizers.schedules.InverseTimeDecay(peak, decay_steps=1, decay_rate=config.decay)
+    if config.schedule == "cosine":
+        # A run shorter than twice its warm-up still spends half of its steps coming down.
+        warmup = min(config.warmup_steps, total_steps // 2)
+        return keras.optimizers.schedules.CosineDecay(
+            peak * WARMUP_START if warmup else peak,
+            decay_steps=max(1, total_steps - warmup),
+            warmup_target=peak if warmup else None,
+            warmup_steps=warmup,
+        )
+    return peak
+
+
+@keras.saving.register_keras_serializable("assay")
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate times a factor that callbacks may lower while a run goes on.
+
+    Args:
+        rate: A constant, or the rate as a function of the step.
+    """
+
+    def __init__(self, rate: float | keras.optimizers.schedules.LearningRateSchedule) -> None:
+        super().__init__()
+        self.rate = rate
+        self.factor = keras.Variable(
+            1.0, dtype="float32", trainable=False, name="rate_factor", aggregation="only_first_replica"
+        )
+
+    def __call__(self, step: Any) -> Any:
+        rate = self.rate(step) if callable(self.rate) else self.rate
+        return keras.ops.cast(rate, "float32") * self.factor
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the schedule is rebuilt from; the factor is a run's own state."""
+        rate = keras.saving.serialize_keras_object(self.rate) if callable(self.rate) else self.rate
+        return {"rate": rate}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Schedule:
+        """Rebuild a schedule from `get_config`."""
+        rate = config["rate"]
+        return cls(keras.saving.deserialize_keras_object(rate) if isinstance(rate, dict) else rate)
+
+
+def schedule_of(optimizer: keras.optimizers.Optimizer) -> Schedule:
+    """Return the schedule of an optimizer made by `build_optimizer`, also inside a loss-scaling one."""
+    return getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
