@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from assay.errors import InputError, did_you_mean
+
+POLICY_FILE = "policy.json"
 
 FillMode = Literal["nearest", "reflect", "wrap", "constant"]
 
@@ -46,7 +53,10 @@ class Policy(BaseModel):
 
 
 class ColorJitter(BaseModel):
-    """Random changes of colour in HSV, the variation that staining and scanners bring."""
+    """Random changes of hue, saturation and value, the variation that staining and scanners bring.
+
+    All three are one linear product on RGB (see `assay.augmentation.color`).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,3 +66,42 @@ class ColorJitter(BaseModel):
 
 
 Policy.model_rebuild()
+
+
+def save_policy(policy: Policy, path: Path) -> None:
+    """Write a policy as JSON, whole or not at all.
+
+    Args:
+        policy: What to write.
+        path: The file.
+    """
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(json.dumps(policy.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def load_policy(path: Path | str) -> Policy:
+    """Read a policy.
+
+    Args:
+        path: A JSON file, or a folder that holds ``policy.json``.
+
+    Raises:
+        InputError: The file is missing, is not JSON, or is no policy.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / POLICY_FILE
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: no such policy. The augment step writes it.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: not readable as JSON ({error}). Run the augment step again.") from error
+    try:
+        return Policy.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(str(part) for part in problem["loc"]) or "policy"
+        hint = did_you_mean(name, Policy.model_fields) if problem["type"] == "extra_forbidden" else ""
+        raise InputError(f"{file}: {name}: {problem['msg']}. Received: {problem['input']!r}.{hint}") from error
