@@ -4,4 +4,4 @@ from assay.observability import quiet as _quiet
 
 __version__ = "0.1.0"
 
-_quiet.install()
+_quiet.silence_tensorflow()

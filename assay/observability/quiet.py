@@ -19,7 +19,7 @@ from types import ModuleType
 SETTINGS = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "GRPC_VERBOSITY": "ERROR"}
 
 
-def install() -> None:
+def silence_tensorflow() -> None:
     """Silence TensorFlow for this process, whenever it is imported; what the user has set is left as it is."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)

@@ -27,7 +27,7 @@ def test_importing_assay_imports_no_tensorflow() -> None:
 
 def test_what_the_user_has_set_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-    quiet.install()
+    quiet.silence_tensorflow()
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
 
 
