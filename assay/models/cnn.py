@@ -1,0 +1,111 @@
+"""Small convolutional networks from scratch: cnn3, cnn4, cnn6, cnn9 of the lab notes, and a general `cnn`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from assay.models.geometry import Window, require_fit
+from assay.models.heads import output_layer
+from assay.models.preprocessing import Preprocessing, preprocess
+from assay.models.registry import ModelOptions, Spec, register
+
+POOL = 2
+
+
+class CnnOptions(ModelOptions):
+    """Options of the notes' networks: 3x3 convolutions without padding, a 2x2 pool after each block."""
+
+    preprocessing: Preprocessing = Field("rescale", description="rescale to 0..1, standardize by channel, or none")
+    width: int = Field(32, ge=1, le=2048, description="filters of the first block, doubled in each further one")
+    kernel: int = Field(3, ge=1, le=31, description="side of the convolutions, pixels")
+    pool_dropout: float = Field(0.25, ge=0, lt=1, description="fraction dropped after each pool")
+    dense: int = Field(64, ge=0, le=65_536, description="units before the output; 0: none")
+    dropout: float = Field(0.5, ge=0, lt=1, description="fraction dropped before the output")
+
+
+class GeneralCnnOptions(CnnOptions):
+    """Options of `cnn`, whose depth and padding are free as well: what the search varies."""
+
+    depth: int = Field(3, ge=1, le=8, description="blocks, each with a pool")
+    convolutions: int = Field(1, ge=1, le=8, description="convolutions in each block")
+    padding: Literal["valid", "same"] = Field("same", description="same: convolutions keep the image's size")
+    batch_norm: bool = Field(False, description="batch normalisation after each convolution")
+    pooling: Literal["flatten", "average"] = Field("flatten", description="how the last block meets the dense layer")
+
+
+def _plain(inputs: Any, spec: Spec, options: CnnOptions, blocks: tuple[int, ...]) -> Any:
+    """Build one of the notes' networks: ``blocks`` says how many convolutions stand before each pool."""
+    general = GeneralCnnOptions(**options.model_dump(), depth=len(blocks), padding="valid")
+    return _build(inputs, spec, general, blocks)
+
+
+def _build(inputs: Any, spec: Spec, options: GeneralCnnOptions, blocks: tuple[int, ...]) -> Any:
+    from keras import layers
+
+    kernel = (options.kernel, options.kernel)
+    windows = []
+    for block, convolutions in enumerate(blocks, start=1):
+        for convolution in range(1, convolutions + 1):
+            windows.append(Window(f"block{block}_conv{convolution}", kernel, (1, 1), options.padding))
+        windows.append(Window(f"block{block}_pool", (POOL, POOL), (POOL, POOL)))
+    require_fit(spec.name, spec.input_shape, windows)
+
+    x = preprocess(inputs, spec, options.preprocessing)
+    for block, convolutions in enumerate(blocks, start=1):
+        filters = options.width * 2 ** (block - 1)
+        for convolution in range(1, convolutions + 1):
+            name = f"block{block}_conv{convolution}"
+            if options.batch_norm:
+                x = layers.Conv2D(
+                    filters, kernel, padding=options.padding, use_bias=False, name=name, **options.kernel_arguments()
+                )(x)
+                x = layers.BatchNormalization(name=f"block{block}_norm{convolution}")(x)
+                x = layers.Activation("relu", name=f"block{block}_relu{convolution}")(x)
+            else:
+                x = layers.Conv2D(
+                    filters, kernel, padding=options.padding, activation="relu", name=name, **options.kernel_arguments()
+                )(x)
+        x = layers.MaxPooling2D(POOL, name=f"block{block}_pool")(x)
+        if options.pool_dropout:
+            x = layers.Dropout(options.pool_dropout, name=f"block{block}_dropout")(x)
+    if options.pooling == "average":
+        x = layers.GlobalAveragePooling2D(name="head_pool")(x)
+    else:
+        x = layers.Flatten(name="head_flatten")(x)
+    if options.dense:
+        x = layers.Dense(options.dense, activation="relu", name="head_dense", **options.kernel_arguments())(x)
+    if options.dropout:
+        x = layers.Dropout(options.dropout, name="head_dropout")(x)
+    return output_layer(x, spec, options)
+
+
+@register("cnn3", family="cnn", options=CnnOptions, summary="three convolutions, a pool after each, Dense 64")
+def cnn3(inputs: Any, spec: Spec, options: CnnOptions) -> Any:
+    """Conv 32 / 64 / 128. 912,642 parameters at 96x96x3 with two classes."""
+    return _plain(inputs, spec, options, (1, 1, 1))
+
+
+@register("cnn4", family="cnn", options=CnnOptions, summary="four convolutions (1, 2, 1), Dense 64")
+def cnn4(inputs: Any, spec: Spec, options: CnnOptions) -> Any:
+    """Conv 32 / 64 64 / 128. 793,922 parameters at 96x96x3 with two classes."""
+    return _plain(inputs, spec, options, (1, 2, 1))
+
+
+@register("cnn6", family="cnn", options=CnnOptions, summary="six convolutions, two before each pool, Dense 64")
+def cnn6(inputs: Any, spec: Spec, options: CnnOptions) -> Any:
+    """Conv 32 32 / 64 64 / 128 128. 811,490 parameters at 96x96x3 with two classes."""
+    return _plain(inputs, spec, options, (2, 2, 2))
+
+
+@register("cnn9", family="cnn", options=CnnOptions, summary="nine convolutions, three before each pool, Dense 64")
+def cnn9(inputs: Any, spec: Spec, options: CnnOptions) -> Any:
+    """Conv 32x3 / 64x3 / 128x3. 775,874 parameters at 96x96x3 with two classes."""
+    return _plain(inputs, spec, options, (3, 3, 3))
+
+
+@register("cnn", family="cnn", options=GeneralCnnOptions, summary="a CNN of any width, depth and kernel (searched)")
+def cnn(inputs: Any, spec: Spec, options: GeneralCnnOptions) -> Any:
+    """A plain CNN whose shape is given by its options."""
+    return _build(inputs, spec, options, (options.convolutions,) * options.depth)
