@@ -1,0 +1,96 @@
+"""The whole pipeline on drawn tissue: results, reuse, the champion, prediction, rollback and bad input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+TINY = """
+version: 1
+name: tiny
+data: {source: "demo://tissue?images=240&size=32&slides=24&difficulty=0.3&seed=0"}
+augment: {policy: {quarter_turns: true, horizontal_flip: true}, preview_images: 1}
+baseline: {model: {name: compact}, epochs: 2, batch_size: 32}
+search: {trials: 2, epochs: 1, tuner: random, space: {width: [8], depth: [2], kernel: [3]}}
+finetune:
+  unfreeze_from: block5_conv1
+  frozen: {epochs: 2}
+  epochs: 1
+  optimizer: {name: adamw, learning_rate: 0.0001}
+evaluate: {resamples: 200, gradcam_images: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory, assay, vgg16_weights: Path) -> Path:
+    """A folder in which the tiny demo has been run once."""
+    folder = tmp_path_factory.mktemp("demo")
+    (folder / "tiny.yaml").write_text(TINY, encoding="utf-8")
+    done = assay("run", "tiny.yaml", "--weights", vgg16_weights, cwd=folder)
+    (folder / "first.txt").write_text(done.stdout, encoding="utf-8")
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not [line for line in done.stderr.splitlines() if "oneDNN" in line or "cuda" in line.lower()]
+    return folder
+
+
+def test_a_run_ends_with_leaderboard_decision_and_report(workplace: Path) -> None:
+    said = (workplace / "first.txt").read_text(encoding="utf-8")
+    for name in ("baseline", "search", "finetune"):
+        assert name in said
+    assert "Leaderboard" in said
+    assert "Champion:" in said
+    report = next((workplace / "runs").glob("*-tiny/report.html"))
+    page = report.read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_every_candidate_is_judged_with_intervals_that_hold_its_value(workplace: Path) -> None:
+    comparison = json.loads(next((workplace / "runs" / "steps").rglob("comparison.json")).read_text(encoding="utf-8"))
+    assert {row["name"] for row in comparison["leaderboard"]} == {"baseline", "search", "finetune"}
+    for row in comparison["leaderboard"]:
+        assert 0 <= row["test_auc_low"] <= row["test_auc"] <= row["test_auc_high"] <= 1
+
+
+def test_prediction_answers_for_files_with_the_champion(workplace: Path, assay, pcam: Path) -> None:
+    images = sorted((pcam / "test" / "1").iterdir())[:3]
+    answer = assay("predict", *images, "--name", "tiny", cwd=workplace).stdout
+    rows = list(csv.DictReader(io.StringIO(answer)))
+    assert len(rows) == 3
+    for row in rows:
+        total = sum(float(value) for key, value in row.items() if key.startswith("probability"))
+        assert total == pytest.approx(1, abs=1e-4)
+
+
+def test_the_registry_lists_the_champion(workplace: Path, assay) -> None:
+    listed = assay("registry", "list", "tiny", cwd=workplace).stdout
+    assert "champion" in listed
+
+
+def test_a_second_run_reuses_what_has_not_changed_and_meets_the_champion(workplace: Path, assay, vgg16_weights) -> None:
+    said = assay("run", "tiny.yaml", "--weights", vgg16_weights, cwd=workplace).stdout
+    reused = next(line for line in said.splitlines() if line.startswith("Reused:"))
+    for step in ("preprocess", "augment", "baseline", "search", "finetune", "evaluate"):
+        assert step in reused
+    assert "Champion:" in said
+    versions = list((workplace / "runs" / "store" / "models" / "tiny" / "versions").iterdir())
+    assert len(versions) == 1
+
+
+def test_wrong_input_is_one_line_and_exit_code_2(workplace: Path, assay) -> None:
+    done = assay("run", "tiny.yaml", "--data", workplace / "absent", cwd=workplace, status=2)
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert "absent" in lines[0]
+
+
+def test_weights_of_another_network_stop_the_run(workplace: Path, assay) -> None:
+    wrong = workplace / "wrong.weights.h5"
+    wrong.write_bytes(b"no weights at all")
+    only = ["--set", "baseline.enabled=false", "--set", "search.enabled=false"]
+    done = assay("run", "tiny.yaml", "--weights", wrong, *only, cwd=workplace, status=2)
+    assert "wrong.weights.h5" in done.stderr
