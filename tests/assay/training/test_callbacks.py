@@ -1,0 +1,131 @@
+"""What watches a run: best epoch, patience, plateaus, and runs that learn nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from assay.config import CallbacksConfig
+from assay.training.callbacks import Best, NotLearning, Patience, Watch, is_better
+
+
+def _detector(frequencies: list[float], steps: int | None = 100, **options: object) -> NotLearning:
+    shares = np.asarray(frequencies)
+    options.setdefault("class_weights", np.ones_like(shares))
+    return NotLearning(shares, steps, **options)  # type: ignore[arg-type]
+
+
+def _first_alarm(detector: NotLearning, losses: np.ndarray, accuracy: float | np.ndarray, seed: int = 0) -> int | None:
+    random = np.random.default_rng(seed)
+    accuracies = np.broadcast_to(accuracy, losses.shape)
+    for step, (loss, chance) in enumerate(zip(losses, accuracies, strict=True)):
+        if detector.update(float(loss), float(random.binomial(32, chance)), 32):
+            return step
+    return None
+
+
+def test_the_best_epoch_is_the_first_of_equals_and_nan_is_never_best() -> None:
+    best = Best("val_auc")
+    values = [math.nan, 0.7, 0.8, 0.8, math.nan, 0.75]
+    assert [best.update(epoch, {"val_auc": value}) for epoch, value in enumerate(values, 1)] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert (best.value, best.epoch) == (0.8, 3)
+    assert is_better(0.3, 0.4, "val_loss")
+    assert not is_better(0.3, 0.4, "val_accuracy")
+
+
+def test_patience_ends_after_so_many_epochs_and_then_counts_anew() -> None:
+    patience = Patience(2)
+    assert [patience.update(improved) for improved in [True, False, False, False, False, True, False]] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert not any(Patience(None).update(False) for _ in range(50))
+
+
+def test_a_plateau_lowers_the_rate_and_a_longer_one_stops() -> None:
+    config = CallbacksConfig(
+        early_stopping_patience=4, reduce_on_plateau_patience=2, reduce_on_plateau_factor=0.1, monitor="val_loss"
+    )
+    watch = Watch(config, Best("val_loss"), _detector([0.5, 0.5]))
+    verdicts = [watch.end_epoch(epoch, {"val_loss": 1.0}) for epoch in range(1, 6)]
+    assert [verdict.lower_rate for verdict in verdicts] == [False, False, True, False, True]
+    assert [verdict.stop for verdict in verdicts] == [False, False, False, False, True]
+    assert watch.rate_factor == pytest.approx(0.01)
+
+
+def test_a_loss_that_stays_at_chance_raises_the_alarm_when_the_window_is_full() -> None:
+    losses = np.log(2) + np.random.default_rng(0).normal(0, 0.02, 300)
+    assert _first_alarm(_detector([0.5, 0.5]), losses, 0.5) in range(99, 160)
+
+
+def test_the_notes_run_that_stayed_at_loss_6_43_and_the_majority_is_noticed() -> None:
+    losses = 6.43 + np.random.default_rng(0).normal(0, 0.8, 400)
+    detector = _detector([0.6, 0.4])
+    assert _first_alarm(detector, losses, 0.599) in range(99, 200)
+
+
+@pytest.mark.parametrize(
+    ("frequencies", "losses", "accuracy"),
+    [
+        ([0.5, 0.5], np.linspace(0.69, 0.60, 100), 0.50),  # falls, before accuracy moves
+        ([0.95, 0.05], np.concatenate([np.linspace(0.2, 0.12, 150), np.full(250, 0.12)]), 0.95),  # rare class
+        ([0.5, 0.5], np.full(400, 0.31), 0.87),  # converged: flat and low
+        ([0.5, 0.5], np.full(400, 0.72), 0.60),  # overconfident, but it decides better than chance
+        ([0.25] * 4, np.linspace(6.4, 2.0, 400), 0.25),  # a bad start, on its way
+    ],
+)
+def test_runs_that_learn_are_left_alone(frequencies: list[float], losses: np.ndarray, accuracy: float) -> None:
+    noise = np.random.default_rng(1).normal(0, 0.01, len(losses))
+    assert _first_alarm(_detector(frequencies), losses + noise, accuracy) is None
+
+
+def test_no_window_no_alarm() -> None:
+    assert _first_alarm(_detector([0.5, 0.5], steps=None), np.full(1000, 0.7), 0.5) is None
+
+
+def test_chance_loss_is_the_least_that_a_constant_prediction_reaches() -> None:
+    frequencies, weights, smoothing = np.array([0.7, 0.2, 0.1]), np.array([0.5, 1.5, 4.0]), 0.1
+    detector = _detector([0.7, 0.2, 0.1], class_weights=weights, label_smoothing=smoothing)
+    targets = np.eye(3) * (1 - smoothing) + smoothing / 3
+    grid = np.random.default_rng(0).dirichlet(np.ones(3), 40_000)
+    losses = -(frequencies * weights) @ targets @ np.log(grid).T
+    assert detector.chance_loss <= losses.min()
+    assert detector.chance_loss == pytest.approx(losses.min(), rel=1e-3)
+
+
+def test_a_restored_watch_goes_on_as_if_it_had_never_stopped() -> None:
+    config = CallbacksConfig(early_stopping_patience=3, reduce_on_plateau_patience=2, not_learning_steps=20)
+    random = np.random.default_rng(0)
+    metrics = [{"val_auc": value} for value in random.uniform(0.4, 0.6, 20)]
+    steps = [(float(loss), 16.0, 32.0) for loss in random.normal(0.69, 0.01, 60)]
+
+    def fresh() -> Watch:
+        return Watch(config, Best("val_auc"), _detector([0.5, 0.5], steps=20))
+
+    straight, broken = fresh(), fresh()
+    outcome: dict[str, list[object]] = {"straight": [], "broken": []}
+    for number in range(20):
+        broken_state = json.loads(json.dumps(broken.state()))
+        broken = fresh()
+        broken.restore(broken_state)
+        for name, watch in (("straight", straight), ("broken", broken)):
+            for step in steps[3 * number : 3 * number + 3]:
+                outcome[name].append(watch.learning.update(*step))
+            outcome[name].append(watch.end_epoch(number + 1, metrics[number]))
+    assert outcome["straight"] == outcome["broken"]
+    assert any(isinstance(item, str) for item in outcome["straight"])
