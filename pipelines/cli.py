@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from assay.errors import AssayError, InputError
+from assay.observability.quiet import silence_tensorflow
+
+if TYPE_CHECKING:
+    from assay.config import RunConfig
 
 app = typer.Typer(
     name="assay",
@@ -47,7 +51,7 @@ DEFAULT_RUNS = Path("runs")
 DEFAULT_STORAGE = "runs/store"
 
 
-def _load(config: Path, data: str | None, weights: str | None, overrides: list[str] | None):  # type: ignore[no-untyped-def]
+def _load(config: Path, data: str | None, weights: str | None, overrides: list[str] | None) -> RunConfig:
     import json
 
     from assay.config import load_config
@@ -183,9 +187,12 @@ def models_show(
     classes: Annotated[int, typer.Option("--classes", min=2, help="Number of classes.")] = 2,
 ) -> None:
     """Print layers, output shapes and parameters for an input shape."""
-    from pipelines.console import print_model
+    from rich.console import Console
 
-    print_model(name, _shape(shape) if shape else None, classes)
+    from pipelines.views import print_model
+
+    silence_tensorflow()
+    print_model(Console(highlight=False), name, _shape(shape) if shape else None, classes)
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -211,8 +218,6 @@ def predict(
     """Give probabilities and the decision at the stored threshold."""
     if form not in ("csv", "json"):
         raise InputError(f"--format {form}: csv or json.")
-    from assay.observability.quiet import silence_tensorflow
-
     silence_tensorflow()
     from assay.predict import predict_files
 
@@ -256,8 +261,9 @@ def registry_rollback(
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """Make an earlier version the champion again; nothing is deleted."""
-    from assay.storage.objects import open_store
     from assay.storage.registry import ModelRegistry
+
+    from assay.storage.objects import open_store
 
     version = ModelRegistry(open_store(storage), name).rollback(to)
     typer.echo(f"{name}: the champion is now {version}")
