@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -77,7 +76,7 @@ def save_policy(policy: Policy, path: Path) -> None:
     """
     unfinished = path.with_name(path.name + ".part")
     unfinished.write_text(json.dumps(policy.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    unfinished.replace(path)
 
 
 def load_policy(path: Path | str) -> Policy:

@@ -1,0 +1,156 @@
+"""The training input: batches gathered from memory-mapped shards, augmented in threads, fed to Keras as uint8.
+
+Keras's own adapter carries the batches (`from_generator` with prefetch): its 30 microseconds an image are a
+hundredth of a step of the smallest network here, and `tf.data` with `numpy_function` costs the same.
+Threads are kept here rather than in Keras's enqueuer, which starts a pool every epoch and waits at its end.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+# Batches being made beyond the one asked for, for each worker.
+_AHEAD = 2
+
+
+class BatchTransform(Protocol):
+    """What changes a batch in training: an `Augmenter` of images, or `MissingValues` of sensor windows."""
+
+    def batch(
+        self, images: np.ndarray, indices: np.ndarray, epoch: int, out: np.ndarray | None = None, /
+    ) -> np.ndarray:
+        """Return the changed batch, which depends on (seed, epoch, index) alone."""
+        ...
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of one split for `keras.Model.fit`, `evaluate` and `predict`.
+
+    The order of the images and what is done to them depend on (seed, epoch) only: not on the number of
+    workers, and not on what was read before. Keras advances the epoch after each pass over the data, so
+    give evaluation a `Batches` of its own. Call ``fit`` with ``shuffle=False``: Keras would otherwise mix the
+    batches by Python's own generator. A loop that may be resumed, or that runs on several devices, adds
+    `FollowEpochs` to its callbacks.
+
+    Args:
+        inputs: Images uint8 (N, H, W, C) or windows float32 (N, T, C): an array or a `ShardedArray`.
+        labels: (N,) class indices, or (N, K).
+        batch_size: Images a batch; the last may be smaller.
+        augmenter: Changes each batch; None: the images as they are.
+        seed: Of the order.
+        shuffle: Whether each epoch has an order of its own; False: the order of the split.
+        workers: Threads that make batches; None: half the processor's threads, at most 8.
+        weights: float (N,), the weight of each image in the loss; None: all alike.
+    """
+
+    def __init__(
+        self,
+        inputs: Any,
+        labels: np.ndarray,
+        batch_size: int,
+        *,
+        augmenter: BatchTransform | None = None,
+        seed: int = 0,
+        shuffle: bool = False,
+        workers: int | None = None,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        # One Keras worker: the thread of its generator. It waits for the threads here.
+        super().__init__(workers=1)
+        if len(labels) != len(inputs) or (weights is not None and len(weights) != len(inputs)):
+            raise ValueError(
+                f"inputs, labels and weights must be of one length. Received: {len(inputs)}, {len(labels)}"
+                + (f", {len(weights)}" if weights is not None else "")
+            )
+        self.inputs = inputs
+        self.labels = np.asarray(labels)
+        self.batch_size = batch_size
+        self.augmenter = augmenter
+        self.seed = seed
+        self.shuffle = shuffle
+        self.weights = None if weights is None else np.asarray(weights, dtype=np.float32)
+        self.threads = workers if workers is not None else default_workers()
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="batches")
+        self._lock = threading.Lock()
+        self._coming: dict[int, Future[tuple[np.ndarray, ...]]] = {}
+        self._begun = False
+        self.set_epoch(0)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.inputs) / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+        """Return batch ``index`` of the present epoch: inputs, labels, and weights where there are any."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
+        with self._lock:
+            for position in range(index, min(index + 1 + _AHEAD * self.threads, len(self))):
+                if position not in self._coming:
+                    self._coming[position] = self._pool.submit(self._make, position, self.epoch, self._order)
+            batch = self._coming.pop(index)
+        return batch.result()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch, counted from 0: a run that resumes there sees what it would have seen."""
+        with self._lock:
+            for batch in self._coming.values():
+                batch.cancel()
+            self._coming = {}
+            self.epoch = epoch
+            self._order = self.order(epoch)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the positions of the images in the order in which an epoch shows them: int64 (N,)."""
+        if not self.shuffle:
+            return np.arange(len(self.inputs))
+        return np.random.default_rng([self.seed, epoch]).permutation(len(self.inputs))
+
+    def on_epoch_begin(self) -> None:
+        """Note that a pass over the data begins; Keras calls it."""
+        self._begun = True
+
+    def on_epoch_end(self) -> None:
+        """Advance to the next epoch; Keras calls it, and once more before the first epoch, which is no end."""
+        if self._begun:
+            self._begun = False
+            self.set_epoch(self.epoch + 1)
+
+    def _make(self, index: int, epoch: int, order: np.ndarray) -> tuple[np.ndarray, ...]:
+        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+        inputs = self.inputs[chosen]
+        if self.augmenter is not None:
+            inputs = self.augmenter.batch(inputs, chosen, epoch)
+        if self.weights is None:
+            return inputs, self.labels[chosen]
+        return inputs, self.labels[chosen], self.weights[chosen]
+
+
+class FollowEpochs(keras.callbacks.Callback):
+    """Keeps the epoch of a `Batches` equal to that of the training loop, whatever Keras reads beforehand.
+
+    With several devices Keras takes a batch to build the model, which looks like a pass over the data.
+
+    Args:
+        batches: What the loop trains on.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Go to the epoch that begins."""
+        if self.batches.epoch != epoch:
+            self.batches.set_epoch(epoch)
+
+
+def default_workers() -> int:
+    """Return how many threads make batches: half of those this process may use, the rest being the network's."""
+    return max(1, min(8, len(os.sched_getaffinity(0)) // 2))
