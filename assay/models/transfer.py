@@ -7,13 +7,14 @@ trains: its statistics were estimated on millions of images, and a small data se
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from assay.errors import InputError, did_you_mean
 from assay.models.heads import HEAD_PREFIX
 from assay.models.preprocessing import PREPROCESSING_PREFIX
-from assay.models.summary import count_parameters
+from assay.models.summary import count_parameters, layer_flops
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,107 @@ def _is_batch_norm(layer: Any) -> bool:
 def _counts(model: Any) -> TrainableCounts:
     trainable = count_parameters(model.trainable_weights)
     return TrainableCounts(trainable, count_parameters(model.weights) - trainable)
+
+
+@dataclass(frozen=True)
+class CutPoint:
+    """A place where a model can be cut in two, because one single tensor passes there.
+
+    Attributes:
+        layer: Name of the last layer before the cut.
+        output_shape: Of that tensor, without the batch axis.
+        bytes_per_image: Its size in float16.
+        flops: Floating-point operations of one forward pass up to here.
+        frozen: Whether nothing up to here changes in training: no trainable weight and no random layer, so that its
+            output can be computed once and kept.
+    """
+
+    layer: str
+    output_shape: tuple[int, ...]
+    bytes_per_image: int
+    flops: int
+    frozen: bool
+
+
+def cut_points(model: Any) -> list[CutPoint]:
+    """Return every place where a model can be cut in two, in order; the network's output is not one of them.
+
+    Args:
+        model: A functional ``keras.Model`` with one input and one output.
+    """
+    import keras
+
+    operations = model.operations
+    position = {id(operation): index for index, operation in enumerate(operations)}
+    last_use = [0] * len(operations)
+    for index, operation in enumerate(operations):
+        for producer in _producers(operation, position):
+            last_use[producer] = max(last_use[producer], index)
+    points = []
+    flops, frozen, furthest = 0, True, 0
+    for index, operation in enumerate(operations[:-1]):
+        if isinstance(operation, keras.layers.Layer):
+            flops += layer_flops(operation)
+            frozen = frozen and not operation.trainable_weights and not _is_random(operation)
+        # `furthest` is where the tensors made before this one are last used: beyond here, they would cross the cut.
+        crosses, furthest = furthest > index, max(furthest, last_use[index])
+        if crosses or isinstance(operation, keras.layers.InputLayer) or not isinstance(operation, keras.layers.Layer):
+            continue
+        shape = tuple(operation.output.shape[1:])
+        points.append(CutPoint(operation.name, shape, 2 * math.prod(shape), flops, frozen))
+    return points
+
+
+def frozen_cut(model: Any) -> CutPoint | None:
+    """Return the last cut point before which nothing changes in training, or None where there is none."""
+    frozen = [point for point in cut_points(model) if point.frozen]
+    return frozen[-1] if frozen else None
+
+
+def split_at(model: Any, layer: str) -> tuple[Any, Any]:
+    """Cut a model in two that share its layers and weights: training the tail trains the model.
+
+    Args:
+        model: A functional ``keras.Model`` from `build_model`.
+        layer: Name of the last layer before the cut; one of `cut_points`.
+
+    Returns:
+        The prefix (raw pixels to features) and the tail (features to probabilities), both ``keras.Model``.
+
+    Raises:
+        InputError: No such layer, or more than one tensor passes there.
+    """
+    import keras
+
+    legal = [point.layer for point in cut_points(model)]
+    if layer not in legal:
+        names = [member.name for member in model.layers]
+        if layer not in names:
+            hint = did_you_mean(layer, names) or f" It can be cut after {', '.join(legal)}."
+            raise InputError(f"model {model.name}: it has no layer '{layer}' to be cut at.{hint}")
+        where = names.index(layer)
+        before = [name for name in legal if names.index(name) < where][-1:]
+        after = [name for name in legal if names.index(name) > where][:1]
+        nearest = " or ".join(f"'{name}'" for name in before + after)
+        raise InputError(
+            f"model {model.name}: it cannot be cut after '{layer}', where more than one tensor passes. "
+            f"The nearest places are {nearest}."
+        )
+    features = model.get_layer(layer).output
+    prefix = keras.Model(model.input, features, name=f"{model.name}_prefix")
+    tail = keras.Model(features, model.output, name=f"{model.name}_tail")
+    return prefix, tail
+
+
+def _producers(operation: Any, position: dict[int, int]) -> list[int]:
+    """Return the positions of the operations whose outputs an operation takes."""
+    import keras
+
+    if isinstance(operation, keras.layers.InputLayer):
+        return []
+    tensors = keras.tree.flatten(operation.input)
+    return [position[id(tensor._keras_history.operation)] for tensor in tensors]
+
+
+def _is_random(layer: Any) -> bool:
+    return any("seed_generator" in variable.path for variable in layer.variables)
