@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
+from assay.data.unusable import UnusableImage
+
 # Sizes are checked here against data.max_pixels, before anything is decompressed; Pillow's own limit, which
 # knows nothing of that setting, would refuse some images that the user allows.
 Image.MAX_IMAGE_PIXELS = None
@@ -47,10 +49,6 @@ _OTHER_CONTENTS = (
     (b"<html", "an HTML page, perhaps a failed download"),
     (b"version https://git-lfs", "a Git LFS pointer; run `git lfs pull`"),
 )
-
-
-class UnusableImage(Exception):
-    """An image that cannot be used; the message is the reason, in a few words."""
 
 
 @dataclass(frozen=True, slots=True)

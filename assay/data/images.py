@@ -24,7 +24,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from assay.data.headers import ImageInfo, UnusableImage, damage, open_with_pillow, read_header
+from assay.data.headers import ImageInfo, damage, open_with_pillow, read_header
+from assay.data.unusable import UnusableImage
 
 __all__ = ["MIN_SIDE", "ImageInfo", "UnusableImage", "decode", "decode_native", "resize", "to_color_mode"]
 

@@ -77,7 +77,7 @@ class DemoSource:
         self.generator = demo.generator(**values)
         self._suffix = "png" if demo.kind == "image" else "npy"
 
-    def list(self) -> Listing:
+    def listing(self) -> Listing:
         """Return all examples; each knows its slide, patient or person."""
         generator = self.generator
         entries = tuple(
