@@ -31,7 +31,11 @@ class GeneralCnnOptions(CnnOptions):
     depth: int = Field(3, ge=1, le=8, description="blocks, each with a pool")
     convolutions: int = Field(1, ge=1, le=8, description="convolutions in each block")
     padding: Literal["valid", "same"] = Field("same", description="same: convolutions keep the image's size")
+    stride: int = Field(1, ge=1, le=64, description="of the first convolution: more shrinks a large image at once")
     batch_norm: bool = Field(False, description="batch normalisation after each convolution")
+    norm_momentum: float = Field(
+        0.99, gt=0, lt=1, description="of its running statistics; 0.9 settles within a short run"
+    )
     pooling: Literal["flatten", "average"] = Field("flatten", description="how the last block meets the dense layer")
 
 
@@ -48,7 +52,8 @@ def _build(inputs: Any, spec: Spec, options: GeneralCnnOptions, blocks: tuple[in
     windows = []
     for block, convolutions in enumerate(blocks, start=1):
         for convolution in range(1, convolutions + 1):
-            windows.append(Window(f"block{block}_conv{convolution}", kernel, (1, 1), options.padding))
+            stride = options.stride if block == convolution == 1 else 1
+            windows.append(Window(f"block{block}_conv{convolution}", kernel, (stride, stride), options.padding))
         windows.append(Window(f"block{block}_pool", (POOL, POOL), (POOL, POOL)))
     require_fit(spec.name, spec.input_shape, windows)
 
@@ -56,17 +61,18 @@ def _build(inputs: Any, spec: Spec, options: GeneralCnnOptions, blocks: tuple[in
     for block, convolutions in enumerate(blocks, start=1):
         filters = options.width * 2 ** (block - 1)
         for convolution in range(1, convolutions + 1):
-            name = f"block{block}_conv{convolution}"
+            arguments = {
+                "name": f"block{block}_conv{convolution}",
+                "strides": options.stride if block == convolution == 1 else 1,
+                "padding": options.padding,
+                **options.kernel_arguments(),
+            }
             if options.batch_norm:
-                x = layers.Conv2D(
-                    filters, kernel, padding=options.padding, use_bias=False, name=name, **options.kernel_arguments()
-                )(x)
-                x = layers.BatchNormalization(name=f"block{block}_norm{convolution}")(x)
+                x = layers.Conv2D(filters, kernel, use_bias=False, **arguments)(x)
+                x = layers.BatchNormalization(momentum=options.norm_momentum, name=f"block{block}_norm{convolution}")(x)
                 x = layers.Activation("relu", name=f"block{block}_relu{convolution}")(x)
             else:
-                x = layers.Conv2D(
-                    filters, kernel, padding=options.padding, activation="relu", name=name, **options.kernel_arguments()
-                )(x)
+                x = layers.Conv2D(filters, kernel, activation="relu", **arguments)(x)
         x = layers.MaxPooling2D(POOL, name=f"block{block}_pool")(x)
         if options.pool_dropout:
             x = layers.Dropout(options.pool_dropout, name=f"block{block}_dropout")(x)
