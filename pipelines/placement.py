@@ -1,0 +1,75 @@
+"""Where each step runs: image, machine, node pool, accelerator, shared memory, retries, timeout.
+
+Kubeflow takes some of it when a graph is compiled and some when a run starts; only the accelerator's type
+and count are left to the run, as strings (an integer is dropped silently).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kfp import dsl, kubernetes
+
+from pipelines.settings import SPOT_LABEL, SPOT_TOLERATION, Profile, Settings, Toleration
+
+SHARED_MEMORY = ("shared-memory", "/dev/shm")
+# Pods have a read-only root and no home: what a step writes beside its outputs goes here.
+SCRATCH = ("scratch", "/tmp")
+STEP_LABEL = "assay.dev/step"
+
+
+def place(task: dsl.PipelineTask, step: str, settings: Settings, accelerator_type: Any, accelerator_count: Any) -> None:
+    """Put a task where the settings say.
+
+    Args:
+        task: The task of a graph that is being built.
+        step: The step's name, which selects the profile.
+        settings: Of the cluster.
+        accelerator_type: Name of the extended resource, a pipeline parameter.
+        accelerator_count: How many, as a string, a pipeline parameter.
+    """
+    profile = settings.profile(step)
+    image = settings.image(profile)
+    task.set_container_image(image)
+    kubernetes.set_image_pull_policy(task, settings.images.pull_policy)
+    task.set_env_variable("ASSAY_IMAGE", image)
+    kubernetes.add_pod_label(task, STEP_LABEL, step)
+    _resources(task, profile, accelerator_type, accelerator_count)
+    _node_pool(task, profile)
+    kubernetes.empty_dir_mount(task, *SCRATCH)
+    if profile.shared_memory:
+        kubernetes.empty_dir_mount(task, *SHARED_MEMORY, medium="Memory", size_limit=profile.shared_memory)
+    kubernetes.set_timeout(task, profile.timeout_minutes * 60)
+    if profile.retries:
+        task.set_retry(
+            num_retries=profile.retries,
+            backoff_duration=f"{settings.backoff.seconds}s",
+            backoff_factor=settings.backoff.factor,
+            backoff_max_duration=f"{settings.backoff.most_seconds}s",
+        )
+
+
+def _resources(task: dsl.PipelineTask, profile: Profile, accelerator_type: Any, accelerator_count: Any) -> None:
+    task.set_cpu_request(profile.cpu).set_memory_request(profile.memory).set_memory_limit(profile.memory)
+    if profile.cpu_limit:
+        task.set_cpu_limit(profile.cpu_limit)
+    if profile.accelerator:
+        task.set_accelerator_type(accelerator_type).set_accelerator_limit(accelerator_count)
+
+
+def _node_pool(task: dsl.PipelineTask, profile: Profile) -> None:
+    labels = {**profile.node_selector, **(SPOT_LABEL if profile.spot else {})}
+    for key, value in labels.items():
+        kubernetes.add_node_selector(task, key, value)
+    for toleration in (*profile.tolerations, *((SPOT_TOLERATION,) if profile.spot else ())):
+        _tolerate(task, toleration)
+
+
+def _tolerate(task: dsl.PipelineTask, toleration: Toleration) -> None:
+    kubernetes.add_toleration(
+        task,
+        key=toleration.key,
+        operator=toleration.operator,
+        value=toleration.value,
+        effect=toleration.effect,
+    )

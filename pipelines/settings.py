@@ -1,0 +1,216 @@
+"""Where and how a pipeline runs on a cluster: images, node pools, retries, limits. Nothing here changes a result.
+
+Values come, in rising order, from the defaults below, from `pipelines/settings.yaml` (or the file that
+``ASSAY_SETTINGS`` names) and from the environment: ``ASSAY_PROFILES__GPU__MEMORY=32Gi``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from assay.errors import InputError
+
+SETTINGS_VARIABLE = "ASSAY_SETTINGS"
+DEFAULT_FILE = Path(__file__).with_name("settings.yaml")
+Quantity = str  # of Kubernetes: "500m", "8Gi"
+
+
+class Part(BaseModel):
+    """A part of the settings: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Toleration(Part):
+    """A taint that pods of a profile accept."""
+
+    key: str = Field(description="the taint's key")
+    operator: Literal["Equal", "Exists"] = Field("Equal", description="Exists: whatever its value")
+    value: str | None = Field(None, description="the taint's value, for Equal")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = Field("NoSchedule", description="its effect")
+
+
+class Profile(Part):
+    """The machine that a step asks for."""
+
+    image: Literal["cpu", "gpu"] = Field("cpu", description="which of the two images")
+    cpu: Quantity = Field("2", description="cores requested")
+    cpu_limit: Quantity | None = Field(None, description="cores at most; null: no limit, so that idle cores are used")
+    memory: Quantity = Field("8Gi", description="memory requested and at most")
+    shared_memory: Quantity | None = Field("2Gi", description="/dev/shm for data loaders; null: the 64 MiB of a pod")
+    accelerator: bool = Field(False, description="ask for the accelerator that the run names")
+    node_selector: dict[str, str] = Field(default_factory=dict, description="labels of the node pool")
+    tolerations: tuple[Toleration, ...] = Field((), description="taints of the node pool")
+    spot: bool = Field(False, description="run on spot nodes: cheaper, may be taken away")
+    retries: int = Field(2, ge=0, le=10, description="further attempts after a failure or a lost spot node")
+    timeout_minutes: int = Field(240, ge=1, description="a pod that runs longer is ended")
+
+
+class Images(Part):
+    """The two images of the one Dockerfile, by immutable tag or digest."""
+
+    cpu: str = Field("assay:dev", description="image with TensorFlow for CPU")
+    gpu: str = Field("assay-gpu:dev", description="image with TensorFlow and CUDA")
+    pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field("IfNotPresent", description="Never: kind")
+
+
+class Accelerator(Part):
+    """The default accelerator; both values are parameters of a run."""
+
+    type: str = Field("nvidia.com/gpu", description="name of the extended resource")
+    count: str = Field("1", pattern=r"^[0-9]+$", description="how many a pod gets")
+
+
+class Backoff(Part):
+    """How long to wait before a step is tried again."""
+
+    seconds: int = Field(60, ge=0, description="before the first further attempt")
+    factor: float = Field(2.0, ge=1, description="by which the wait grows")
+    most_seconds: int = Field(1800, ge=1, description="longest wait")
+
+
+GPU_TOLERATION = Toleration(key="nvidia.com/gpu", operator="Exists")
+SPOT_LABEL = {"cloud.google.com/gke-spot": "true"}
+SPOT_TOLERATION = Toleration(key="cloud.google.com/gke-spot", value="true")
+
+
+def _default_profiles() -> dict[str, Profile]:
+    gpu_pool = {"assay.dev/pool": "gpu"}
+    return {
+        "cpu": Profile(),
+        "gpu": Profile(
+            image="gpu",
+            cpu="4",
+            memory="16Gi",
+            shared_memory="8Gi",
+            accelerator=True,
+            node_selector=gpu_pool,
+            tolerations=(GPU_TOLERATION,),
+        ),
+        "search": Profile(
+            image="gpu",
+            cpu="4",
+            memory="16Gi",
+            shared_memory="8Gi",
+            accelerator=True,
+            node_selector=gpu_pool,
+            tolerations=(GPU_TOLERATION,),
+            spot=True,
+            retries=4,
+        ),
+    }
+
+
+def _default_placement() -> dict[str, str]:
+    return {
+        "ingest": "cpu",
+        "preprocess": "cpu",
+        "augment": "cpu",
+        "baseline": "gpu",
+        "search": "search",
+        "finetune": "gpu",
+        "evaluate": "gpu",
+        "promote": "cpu",
+        "notify": "cpu",
+    }
+
+
+class Settings(BaseSettings):
+    """All settings of the cluster."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ASSAY_", env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    images: Images = Field(default_factory=Images)
+    allow_mutable_images: bool = Field(False, description="accept tags such as latest or dev that can change")
+    profiles: dict[str, Profile] = Field(default_factory=_default_profiles)
+    placement: dict[str, str] = Field(default_factory=_default_placement, description="profile of each step")
+    accelerator: Accelerator = Field(default_factory=Accelerator)
+    backoff: Backoff = Field(default_factory=Backoff)
+    parallel_shards: int = Field(8, ge=1, le=256, description="preprocessing pods at the same time")
+    run_deadline_hours: float = Field(24, gt=0, description="a run that takes longer is ended")
+    keep_finished_hours: float = Field(72, gt=0, description="pods of a finished run are kept so long")
+    webhook: str | None = Field(None, description="URL that is told of each run's outcome; null: the log alone")
+    host: str | None = Field(None, description="Kubeflow Pipelines endpoint; null: KFP_HOST, kubeconfig, in-cluster")
+    public_url: str | None = Field(None, description="the interface's address in links; null: host")
+    namespace: str = Field("kubeflow", description="where runs are started")
+    service_account: str = Field("assay-pipeline", description="identity of the pods")
+    experiment: str = Field("assay", description="experiment that runs belong to")
+    storage_root: str | None = Field(None, description="object storage of cluster runs; null: the config's")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment before the YAML file."""
+        file = Path(os.environ.get(SETTINGS_VARIABLE) or DEFAULT_FILE)
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=file)
+
+    def profile(self, step: str) -> Profile:
+        """Return the profile of a step.
+
+        Raises:
+            InputError: The placement names a profile that does not exist.
+        """
+        name = self.placement.get(step, "cpu")
+        if name not in self.profiles:
+            raise InputError(
+                f"settings: placement.{step} names the profile '{name}', which is not among "
+                f"{', '.join(sorted(self.profiles))}."
+            )
+        return self.profiles[name]
+
+    def image(self, profile: Profile) -> str:
+        """Return a profile's image.
+
+        Raises:
+            InputError: Its tag can change, which would let Kubeflow's cache serve outputs of other code.
+        """
+        image = self.images.gpu if profile.image == "gpu" else self.images.cpu
+        if not self.allow_mutable_images and _is_mutable(image):
+            raise InputError(
+                f"settings: the image '{image}' has a tag that can change. Give a commit's tag or a digest "
+                "(`make images` prints them), or set ASSAY_ALLOW_MUTABLE_IMAGES=true."
+            )
+        return image
+
+
+def _is_mutable(image: str) -> bool:
+    if "@sha256:" in image:
+        return False
+    tag = image.rsplit("/", 1)[-1].partition(":")[2]
+    # A commit's tag, as `make images` gives: 12 or more hex digits.
+    return not (len(tag) >= 12 and all(letter in "0123456789abcdef" for letter in tag))
+
+
+def load_settings(**values: Any) -> Settings:
+    """Read the settings from file and environment.
+
+    Args:
+        **values: Settings that stand above both.
+
+    Raises:
+        InputError: One line that names each wrong setting.
+    """
+    file = os.environ.get(SETTINGS_VARIABLE)
+    if file and not Path(file).is_file():
+        raise InputError(f"{SETTINGS_VARIABLE}={file}: no such file.")
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}. Received: {problem.get('input')!r}"
+            for problem in error.errors()
+        )
+        raise InputError(f"settings: {problems}") from error
