@@ -32,6 +32,28 @@ def output_layer(features: Any, spec: Spec, options: ModelOptions) -> Any:
     )(features)
 
 
+def pooled_head(features: Any, options: ModelOptions, dense: int, dropout: float) -> Any:
+    """Put global average pooling, a dense layer where asked, and dropout on a feature map.
+
+    Args:
+        features: Keras tensor (N, height, width, channels).
+        options: Initializer and L2 of the dense layer's kernel.
+        dense: Its units; 0: no dense layer.
+        dropout: Fraction dropped, 0..1.
+
+    Returns:
+        Keras tensor (N, units).
+    """
+    from keras import layers
+
+    x = layers.GlobalAveragePooling2D(name="head_pool")(features)
+    if dense:
+        x = layers.Dense(dense, activation="relu", name="head_dense", **options.kernel_arguments())(x)
+    if dropout:
+        x = layers.Dropout(dropout, name="head_dropout")(x)
+    return x
+
+
 def loss_for(output: Output, *, label_smoothing: float = 0.0) -> Any:
     """Return the loss that belongs to an output, for labels given as class indices.
 

@@ -38,7 +38,7 @@ Initializer = Literal[
 
 # The modules that register models when imported. They import Keras only inside their builders, so that
 # names and options can be listed and checked without it.
-_FAMILIES = ("cnn", "vgg")
+_FAMILIES = ("cnn", "vgg", "inception", "applications")
 
 
 class ModelOptions(Section):

@@ -6,12 +6,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from assay.models.applications import backbone_features
 from assay.models.geometry import Window, require_fit
-from assay.models.heads import output_layer
-from assay.models.preprocessing import BackbonePreprocessing, preprocess
+from assay.models.heads import output_layer, pooled_head
+from assay.models.preprocessing import BackbonePreprocessing
 from assay.models.registry import ModelOptions, Spec, register
 
-POOLS = 5
+# The convolutions are padded, so the pools alone decide what fits.
+POOLS = [Window(f"block{block}_pool", (2, 2), (2, 2)) for block in range(1, 6)]
 
 
 class VggOptions(ModelOptions):
@@ -29,57 +31,28 @@ class VggOptions(ModelOptions):
     dropout: float = Field(0.5, ge=0, lt=1, description="fraction dropped before the output")
 
 
-def _vgg(inputs: Any, spec: Spec, options: VggOptions, constructor: str) -> Any:
-    import keras
+@register("vgg16", family="vgg", options=VggOptions, pretrained=True, summary="VGG16 under a flat or pooled head")
+@register("vgg19", family="vgg", options=VggOptions, pretrained=True, summary="VGG19 under a flat or pooled head")
+def vgg(inputs: Any, spec: Spec, options: VggOptions) -> Any:
+    """VGG's convolutions and a head; VGG16 with the flat one has 15,895,874 parameters at 96x96x3, two classes."""
+    require_fit(spec.name, spec.input_shape, POOLS)
+    features = backbone_features(inputs, spec, options.preprocessing)
+    if options.head == "flatten":
+        head = _flat_head(features, options)
+    else:
+        head = pooled_head(features, options, options.dense or 0, options.dropout)
+    return output_layer(head, spec, options)
 
-    pools = [Window(f"block{block}_pool", (2, 2), (2, 2)) for block in range(1, POOLS + 1)]
-    require_fit(spec.name, spec.input_shape, pools)
-    x = preprocess(inputs, spec, options.preprocessing, "caffe")
-    base = getattr(keras.applications, constructor)(
-        include_top=False, weights=None, input_tensor=x, input_shape=(*spec.input_shape[:2], 3)
-    )
-    return output_layer(_head(base.output, options), spec, options)
 
-
-def _head(x: Any, options: VggOptions) -> Any:
+def _flat_head(x: Any, options: VggOptions) -> Any:
     from keras import layers
 
-    arguments = options.kernel_arguments()
-    if options.head == "flatten":
-        x = layers.Flatten(name="head_flatten")(x)
-        units = 256 if options.dense is None else options.dense
-        if units:
-            x = layers.Dense(units, use_bias=False, name="head_dense", **arguments)(x)
-            x = layers.BatchNormalization(name="head_norm")(x)
-            x = layers.Activation("relu", name="head_relu")(x)
-    else:
-        x = layers.GlobalAveragePooling2D(name="head_pool")(x)
-        if options.dense:
-            x = layers.Dense(options.dense, activation="relu", name="head_dense", **arguments)(x)
+    x = layers.Flatten(name="head_flatten")(x)
+    units = 256 if options.dense is None else options.dense
+    if units:
+        x = layers.Dense(units, use_bias=False, name="head_dense", **options.kernel_arguments())(x)
+        x = layers.BatchNormalization(name="head_norm")(x)
+        x = layers.Activation("relu", name="head_relu")(x)
     if options.dropout:
         x = layers.Dropout(options.dropout, name="head_dropout")(x)
     return x
-
-
-@register(
-    "vgg16",
-    family="vgg",
-    options=VggOptions,
-    pretrained=True,
-    summary="VGG16, flat or pooled head",
-)
-def vgg16(inputs: Any, spec: Spec, options: VggOptions) -> Any:
-    """VGG16; with the flat head 15,895,874 parameters at 96x96x3 with two classes."""
-    return _vgg(inputs, spec, options, "VGG16")
-
-
-@register(
-    "vgg19",
-    family="vgg",
-    options=VggOptions,
-    pretrained=True,
-    summary="VGG19, flat or pooled head",
-)
-def vgg19(inputs: Any, spec: Spec, options: VggOptions) -> Any:
-    """VGG19 under the same heads."""
-    return _vgg(inputs, spec, options, "VGG19")
