@@ -47,7 +47,7 @@ class DataConfig(Section):
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="fraction for test, where the source has none")
     max_bad_fraction: float = Field(0.05, ge=0, le=1, description="more unusable files than this fraction fail the run")
     near_duplicates: bool = Field(True, description="group images that differ by little more than compression")
-    near_duplicate_bits: int = Field(2, ge=0, le=16, description="bits of 64 in which two perceptual hashes may differ")
+    near_duplicate_bits: int = Field(4, ge=0, le=8, description="bits of 64 in which two perceptual hashes may differ")
     max_pixels: int = Field(
         100_000_000, ge=1_024, le=10_000_000_000, description="pixels; a larger image is set aside unread"
     )
@@ -293,6 +293,9 @@ class RuntimeConfig(Section):
     deterministic: bool = Field(False, description="TensorFlow's deterministic operations: exact repeats, slower")
     jit_compile: Literal["auto", "always", "never"] = Field("auto", description="XLA; auto: on GPUs, never on CPU")
     steps_per_execution: int | None = Field(None, ge=1, description="steps in one call; null: by device")
+    checkpoint_minutes: float = Field(
+        5.0, gt=0, le=1440, description="between checkpoints within an epoch; there is one at each epoch's end anyway"
+    )
     cache_dir: str | None = Field(None, description="feature caches; null: ASSAY_CACHE or the user's cache folder")
     cache_gigabytes: float = Field(20.0, gt=0, description="largest size of the feature caches, gigabytes")
 
