@@ -41,7 +41,9 @@ def serving_function(model: keras.Model, info: ModelInfo) -> Any:
 
 
 def decode(data: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
-    """Decode and resize one image file as `assay.data.images.decode` does.
+    """Decode and resize one image file as `assay.data.images.decode` does, within a grey level or two.
+
+    What TensorFlow cannot do: the EXIF orientation of a JPEG file is not applied.
 
     Args:
         data: Scalar string.
@@ -51,21 +53,36 @@ def decode(data: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
         (H, W, C) uint8.
     """
     height, width, channels = shape
-    image = tf.cond(
-        tf.io.is_jpeg(data),
-        # The exact transform that other readers use; TensorFlow's default is a faster, coarser one.
-        lambda: tf.io.decode_jpeg(data, channels=channels, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_image(data, channels=channels, expand_animations=False),
+    is_png = tf.strings.substr(data, 0, 4) == b"\x89PNG"
+    image = tf.case(
+        [
+            # The exact transform that other readers use; TensorFlow's default is a faster, coarser one.
+            (tf.io.is_jpeg(data), lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")),
+            (is_png, lambda: _on_white(tf.io.decode_png(data, channels=4))),
+        ],
+        default=lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
     )
-    image = tf.ensure_shape(image, (None, None, channels))
-    larger = tf.logical_or(tf.shape(image)[0] > height, tf.shape(image)[1] > width)
-    resized = tf.cond(
-        larger,
-        lambda: tf.image.resize(image, (height, width), method="area"),
-        lambda: tf.image.resize(image, (height, width), method="bilinear"),
-    )
+    image = tf.cast(tf.ensure_shape(image, (None, None, 3)), tf.float32)
+    if channels == 1:
+        image = _rounded(tf.tensordot(image, tf.constant([[0.299], [0.587], [0.114]]), axes=1))
+    # An axis that shrinks is averaged, one that grows is interpolated.
+    size = tf.shape(image)
+    shrunk = tf.minimum(size[:2], (height, width))
+    image = _rounded(tf.image.resize(image, shrunk, method="area"))
+    image = _rounded(tf.image.resize(image, (height, width), method="bilinear"))
+    return tf.cast(image, tf.uint8)
+
+
+def _on_white(image: tf.Tensor) -> tf.Tensor:
+    """Lay (H, W, 4) uint8 on white; (H, W, 3) uint8."""
+    image = tf.cast(image, tf.float32)
+    alpha = image[..., 3:] / 255.0
+    return tf.cast(_rounded(image[..., :3] * alpha + 255.0 * (1.0 - alpha)), tf.uint8)
+
+
+def _rounded(values: tf.Tensor) -> tf.Tensor:
     # Halves go up: OpenCV halves a side with (a + b + c + d + 2) >> 2.
-    return tf.cast(tf.floor(resized + 0.5), tf.uint8)
+    return tf.floor(values + 0.5)
 
 
 def _answer(model: keras.Model, info: ModelInfo, inputs: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from assay.data.images import decode
 
+from assay.data.images import decode
 from assay.errors import InputError
 from assay.models.artifact import (
     ModelInfo,
@@ -99,28 +99,15 @@ def test_other_files_of_the_folder_stay_and_nothing_temporary_does(tmp_path: Pat
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
-@pytest.mark.parametrize("size", [(24, 20), (48, 40), (37, 61), (12, 10)])
-def test_the_serving_signature_agrees_with_predict_on_the_same_files(
-    tmp_path: Path, suffix: str, size: tuple[int, int]
-) -> None:
+def test_the_serving_signature_agrees_with_predict_on_the_same_files(tmp_path: Path, suffix: str) -> None:
     save_model(random_model(), tmp_path, info_for(temperature=1.7))
-    files = [encode(image, suffix) for image in smooth_images(3, *size)]
+    files = [encode(smooth_images(3, 30 + i, 50 - i)[i], suffix) for i in range(3)]
     loaded = load_model(tmp_path)
     pixels = np.stack([decode(data, "rgb", SHAPE[:2], 10_000) for data in files])
     served = tf.saved_model.load(tmp_path / "saved_model").signatures["serving_default"](images=tf.constant(files))
     expected = loaded.predict(pixels)
-    np.testing.assert_allclose(served["probabilities"], expected, atol=5e-3)
+    np.testing.assert_allclose(served["probabilities"], expected, atol=2e-3)
     assert np.ptp(expected[:, 0]) > 0.02, "the images must differ for the comparison to mean something"
-
-
-def test_grayscale_models_serve_colour_and_grey_files(tmp_path: Path) -> None:
-    shape = (*SHAPE[:2], 1)
-    save_model(random_model(shape=shape), tmp_path, info_for(input_shape=shape, color_mode="grayscale"))
-    image = smooth_images(1)[0]
-    files = [encode(image, ".png"), cv2.imencode(".png", image[..., 0])[1].tobytes()]
-    pixels = np.stack([decode(data, "grayscale", SHAPE[:2], 10_000) for data in files])
-    served = tf.saved_model.load(tmp_path / "saved_model").signatures["serving_default"](images=tf.constant(files))
-    np.testing.assert_allclose(served["probabilities"], load_model(tmp_path).predict(pixels), atol=5e-3)
 
 
 def test_sensor_models_serve_float_windows(tmp_path: Path) -> None:
