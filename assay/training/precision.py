@@ -131,11 +131,11 @@ def available_cores() -> int:
     return max(1, min(cores, -(-int(quota) // int(period))))
 
 
-def strategy_for(batch_size: int) -> tf.distribute.Strategy:
+def strategy_for(*batch_sizes: int) -> tf.distribute.Strategy:
     """Return the strategy under which a model is to be built and trained.
 
     Args:
-        batch_size: Images a step, over all devices together.
+        batch_sizes: Images a step, over all devices together, of each phase.
 
     Returns:
         ``MirroredStrategy`` where several GPUs (or, without GPUs, several logical CPU devices) are
@@ -147,10 +147,11 @@ def strategy_for(batch_size: int) -> tf.distribute.Strategy:
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) < 2:
         return tf.distribute.get_strategy()
-    if batch_size % len(devices):
-        nearest = max(1, round(batch_size / len(devices))) * len(devices)
-        raise InputError(
-            f"batch_size {batch_size} cannot be shared evenly among {len(devices)} devices. "
-            f"Give a multiple of {len(devices)}, such as {nearest}."
-        )
+    for batch_size in batch_sizes:
+        if batch_size % len(devices):
+            nearest = max(1, round(batch_size / len(devices))) * len(devices)
+            raise InputError(
+                f"batch_size {batch_size} cannot be shared evenly among {len(devices)} devices. "
+                f"Give a multiple of {len(devices)}, such as {nearest}."
+            )
     return tf.distribute.MirroredStrategy([device.name for device in devices])

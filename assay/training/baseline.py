@@ -1,0 +1,80 @@
+"""The baseline step: a small network trained from scratch, the floor that anything else must beat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from assay.augmentation.policy import Policy
+from assay.config import BaselineConfig, RuntimeConfig
+from assay.data.dataset import Dataset
+from assay.models.registry import build_model
+from assay.training.checkpoint import checkpoint_location, remove_checkpoints
+from assay.training.data import training_batches
+from assay.training.fit import fit
+from assay.training.precision import apply_runtime, strategy_for
+from assay.training.result import Trained, TrainingResult, write_result
+
+
+def train_baseline(
+    baseline: BaselineConfig,
+    runtime: RuntimeConfig,
+    dataset_dir: Path,
+    policy: Policy,
+    out_dir: Path,
+    seed: int,
+    storage_root: str,
+) -> TrainingResult:
+    """Train a registered model from scratch and write it with its history; an interrupted run is continued.
+
+    Args:
+        baseline: The model, its optimizer, epochs and what watches it.
+        runtime: Precision, threads, XLA.
+        dataset_dir: What preprocess wrote; its training and validation splits are read.
+        policy: The augmentation of training images.
+        out_dir: Created where missing; see `write_result` for what it gets.
+        seed: Of initial weights, order, augmentation and dropout.
+        storage_root: Where checkpoints are kept until the run's end.
+
+    Returns:
+        The model's folder, metrics and history.
+
+    Raises:
+        InputError: The model does not suit the data.
+        DivergedError: The loss was not finite before any epoch was finished.
+    """
+    dataset = Dataset.open(dataset_dir)
+    precision = apply_runtime(runtime, seed)
+    checkpoints = checkpoint_location(
+        storage_root,
+        "baseline",
+        dataset=dataset.fingerprint,
+        config=baseline.fingerprint(),
+        policy=policy.model_dump(mode="json"),
+        seed=seed,
+        precision=precision,
+    )
+    with strategy_for(baseline.batch_size).scope():
+        model = build_model(
+            baseline.model.name,
+            dataset.input_shape,
+            dataset.num_classes,
+            output=baseline.model.output,
+            options=baseline.model.options,
+            seed=seed,
+            channel_mean=dataset.mean,
+            channel_std=dataset.std,
+        )
+    history = fit(
+        model,
+        training_batches(dataset, policy, baseline.batch_size, seed, runtime),
+        dataset.valid,
+        baseline,
+        runtime,
+        phase="train",
+        checkpoint_dir=checkpoints,
+        seed=seed,
+    )
+    trained = Trained(model, baseline.model, [history], baseline, policy, seed, precision, "")
+    result = write_result(trained, dataset, out_dir)
+    remove_checkpoints(checkpoints)
+    return result

@@ -1,0 +1,105 @@
+"""The fine-tuning step: the head on a frozen pretrained base, then an unfrozen tail at a low rate."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from assay.augmentation.policy import Policy
+from assay.config import FinetuneConfig, RuntimeConfig
+from assay.data.dataset import Dataset
+from assay.errors import InputError
+from assay.models.registry import build_model
+from assay.models.transfer import freeze_base, unfreeze_from
+from assay.models.weights import load_weights
+from assay.observability.progress import log
+from assay.training.checkpoint import checkpoint_location, remove_checkpoints
+from assay.training.data import training_batches
+from assay.training.fit import fit
+from assay.training.history import History
+from assay.training.precision import apply_runtime, strategy_for
+from assay.training.result import Trained, TrainingResult, write_result
+
+FROZEN, UNFROZEN = "frozen", "unfrozen"
+
+
+def finetune(
+    finetune: FinetuneConfig,
+    runtime: RuntimeConfig,
+    dataset_dir: Path,
+    policy: Policy,
+    out_dir: Path,
+    seed: int,
+    storage_root: str,
+) -> TrainingResult:
+    """Fine-tune a pretrained model in two phases and write it; an interrupted run is continued.
+
+    Phase 2 begins with the best weights of phase 1, and the best epoch of both is kept.
+
+    Args:
+        finetune: The model, its weights, and both phases.
+        runtime: Precision, threads, XLA, feature caches.
+        dataset_dir: What preprocess wrote; its training and validation splits are read.
+        policy: The augmentation of training images.
+        out_dir: Created where missing; see `write_result` for what it gets.
+        seed: Of the head's initial weights, order, augmentation and dropout.
+        storage_root: Where checkpoints are kept until the run's end.
+
+    Returns:
+        The model's folder, metrics and history.
+
+    Raises:
+        InputError: The model does not suit the data, or the weights are not the model's.
+        DivergedError: The loss was not finite before any epoch was finished.
+    """
+    if finetune.frozen.epochs == finetune.epochs == 0:
+        raise InputError("finetune.frozen.epochs and finetune.epochs are both 0. Give at least one phase an epoch.")
+    dataset = Dataset.open(dataset_dir)
+    precision = apply_runtime(runtime, seed)
+    with strategy_for(finetune.frozen.batch_size, finetune.batch_size).scope():
+        model = build_model(
+            finetune.model.name,
+            dataset.input_shape,
+            dataset.num_classes,
+            output=finetune.model.output,
+            options=finetune.model.options,
+            seed=seed,
+            channel_mean=dataset.mean,
+            channel_std=dataset.std,
+        )
+    weights_hash = load_weights(model, finetune.weights)
+    checkpoints = checkpoint_location(
+        storage_root,
+        "finetune",
+        dataset=dataset.fingerprint,
+        config=finetune.fingerprint(),
+        weights=weights_hash,
+        policy=policy.model_dump(mode="json"),
+        seed=seed,
+        precision=precision,
+    )
+    histories: list[History] = []
+    best = math.nan
+    for phase in (FROZEN, UNFROZEN):
+        config = finetune.frozen if phase == FROZEN else finetune
+        if config.epochs == 0:
+            continue
+        counts = freeze_base(model) if phase == FROZEN else unfreeze_from(model, finetune.unfreeze_from)
+        log(f"{model.name}, {phase}: {counts.trainable:,} parameters trainable, {counts.frozen:,} frozen")
+        history = fit(
+            model,
+            training_batches(dataset, policy, config.batch_size, seed, runtime),
+            dataset.valid,
+            config,
+            runtime,
+            phase=phase,
+            checkpoint_dir=checkpoints,
+            seed=seed,
+            initial_best=best,
+        )
+        best = history.best_value
+        histories.append(history)
+    trained = Trained(model, finetune.model, histories, finetune, policy, seed, precision, weights_hash)
+    result = write_result(trained, dataset, out_dir)
+    remove_checkpoints(checkpoints)
+    return result

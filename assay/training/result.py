@@ -1,0 +1,152 @@
+"""What a training step leaves behind: the model artifact, history, curves, metrics and validation predictions."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from assay.augmentation.policy import Policy
+from assay.config import ModelConfig, Section
+from assay.data.dataset import Dataset
+from assay.models.artifact import ModelInfo, save_model
+from assay.models.summary import count_parameters
+from assay.storage.objects import new_file
+from assay.training.fit import validation_metrics
+from assay.training.history import History, history_table, kept_phase, write_curves
+from assay.training.steps import Forward
+
+if TYPE_CHECKING:
+    import keras
+    import pandas as pd
+
+# Training images looked at without augmentation: enough for the gap to validation, a second's work.
+GAP_IMAGES = 1000
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A trained model.
+
+    Attributes:
+        model_dir: The artifact's folder, with history.csv, curves.png, metrics.json and validation.npz.
+        metrics: Flat names, finite values.
+        history: One row an epoch; see `assay.training.history.COLUMNS`.
+    """
+
+    model_dir: Path
+    metrics: dict[str, float]
+    history: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model at the end of its training, before it is written.
+
+    Attributes:
+        model: With the weights that are kept.
+        model_config: What it was built from.
+        histories: Its phases, in order.
+        config: The step's section of the config.
+        policy: The augmentation it was trained with.
+        seed: Of the run.
+        precision: The number format of its layers.
+        weights_hash: Of the pretrained weights it began from; empty: none.
+        extra: More metrics of the step.
+    """
+
+    model: keras.Model
+    model_config: ModelConfig
+    histories: Sequence[History]
+    config: Section
+    policy: Policy
+    seed: int
+    precision: str
+    weights_hash: str
+    extra: Mapping[str, float] = field(default_factory=dict)
+
+
+def write_result(trained: Trained, dataset: Dataset, out_dir: Path) -> TrainingResult:
+    """Judge the model kept on the validation split and write everything that the step leaves behind.
+
+    Args:
+        trained: The model and how it came about.
+        dataset: What it was trained on.
+        out_dir: Created where missing; ``metrics.json`` is written last.
+    """
+    forward = Forward(trained.model)
+    predicted = forward.probabilities(dataset.valid.inputs)
+    metrics = _metrics(trained, dataset, forward, predicted)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    info = ModelInfo(
+        name=trained.model_config.name,
+        classes=dataset.classes,
+        positive_index=dataset.positive_index,
+        kind=dataset.kind,
+        input_shape=dataset.input_shape,
+        color_mode="grayscale" if dataset.kind == "image" and dataset.input_shape[-1] == 1 else "rgb",
+        preprocessing=_preprocessing(trained.model_config),
+        config={
+            "section": trained.config.model_dump(mode="json"),
+            "policy": trained.policy.model_dump(mode="json"),
+            "seed": trained.seed,
+            "precision": trained.precision,
+        },
+        dataset_fingerprint=dataset.fingerprint,
+        weights_hash=trained.weights_hash,
+    )
+    save_model(trained.model, out_dir, info)
+    table = history_table(trained.histories)
+    with new_file(out_dir / "history.csv") as stage:
+        table.to_csv(stage, index=False)
+    write_curves(trained.histories, out_dir / "curves.png")
+    with new_file(out_dir / "validation.npz") as stage, stage.open("wb") as file:
+        np.savez_compressed(file, labels=dataset.valid.labels, probabilities=predicted)
+    with new_file(out_dir / "metrics.json") as stage:
+        stage.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return TrainingResult(out_dir, metrics, table)
+
+
+def _metrics(trained: Trained, dataset: Dataset, forward: Forward, predicted: Any) -> dict[str, float]:
+    random = np.random.default_rng([trained.seed, len(dataset.train)])
+    some = np.sort(random.permutation(len(dataset.train))[:GAP_IMAGES])
+    of_train = validation_metrics(dataset.train.labels[some], forward.probabilities(dataset.train.inputs[some]))
+    of_valid = validation_metrics(dataset.valid.labels, predicted)
+    histories = trained.histories
+    step_seconds = sum(history.step_seconds for history in histories)
+    kept = kept_phase(histories)
+    model = trained.model
+    metrics = {
+        **{f"val_{name}": value for name, value in of_valid.items()},
+        **{f"train_{name}": value for name, value in of_train.items()},
+        "auc_gap": of_train["auc"] - of_valid["auc"],
+        "train_seconds": sum(history.seconds for history in histories),
+        "images_per_second": sum(history.images for history in histories) / step_seconds if step_seconds else 0.0,
+        "epochs_run": sum(len(history.rows) for history in histories),
+        "best_epoch": kept.best_epoch if kept else 0,
+        "not_learning": float(any(history.not_learning for history in histories)),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "parameters": model.count_params(),
+        "trainable_parameters": count_parameters(model.trainable_weights),
+        **trained.extra,
+    }
+    if len(histories) > 1:
+        for history in histories:
+            metrics[f"{history.phase}_epochs_run"] = len(history.rows)
+            metrics[f"{history.phase}_best_epoch"] = history.best_epoch
+            metrics[f"{history.phase}_seconds"] = history.seconds
+            for name in ("val_auc", "val_accuracy", "val_loss"):
+                if history.best:
+                    metrics[f"{history.phase}_{name}"] = history.best[name]
+    return {name: float(value) for name, value in metrics.items() if np.isfinite(value)}
+
+
+def _preprocessing(config: ModelConfig) -> str:
+    from assay.models.registry import check_options
+
+    return str(getattr(check_options(config.name, config.options), "preprocessing", ""))

@@ -1,0 +1,157 @@
+"""One training step and one forward pass as TensorFlow functions, on one device or on several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from assay.models.heads import loss_for, probabilities
+
+Array = npt.NDArray[Any]
+# Images of one forward pass: beyond this a batch only costs memory.
+INFERENCE_BATCH = 64
+
+
+class TrainStep:
+    """Runs training steps.
+
+    The loss of a batch is the mean over its images of weighted cross-entropies plus the model's penalties.
+    On several devices each takes a share of the batch, and the sum of their losses is that of the whole.
+
+    Args:
+        model: Raw inputs in, probabilities out.
+        optimizer: From `build_optimizer`; its variables are made here.
+        class_weights: Factor of each class in the loss, float (K,).
+        label_smoothing: Probability mass moved off the given label.
+        strategy: The one under which the model was built.
+        jit: Whether to compile with XLA.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        class_weights: Array,
+        label_smoothing: float,
+        strategy: tf.distribute.Strategy,
+        jit: bool,
+    ) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._weights = class_weights.astype(np.float32)
+        self._strategy = strategy
+        self._replicas = strategy.num_replicas_in_sync
+        self._loss = loss_for("sigmoid" if model.output_shape[-1] == 1 else "softmax", label_smoothing=label_smoothing)
+        with strategy.scope():
+            optimizer.build(model.trainable_variables)
+        # Replicas meet inside the optimizer, which neither XLA nor a function of their own allows.
+        alone = self._replicas == 1
+        self._one = tf.function(self._on_replica, jit_compile=True) if jit and alone else self._on_replica
+        self._run = tf.function(self._on_all, reduce_retracing=True)
+
+    def __call__(self, batches: list[tuple[Array, ...]]) -> Any:
+        """Take one step on each batch, all in one call.
+
+        Args:
+            batches: Inputs (B, ...), labels int (B,) and optionally weights (B,); all of one size.
+
+        Returns:
+            Tensor float32 (steps, 3): sum of the weighted losses, images decided rightly, images.
+        """
+        stacked = [self._padded(batch) for batch in batches]
+        inputs, labels, weights = (np.stack(parts) for parts in zip(*stacked, strict=True))
+        count = np.float32(len(batches[0][1]))
+        return self._run(self._share(inputs), self._share(labels), self._share(weights), tf.constant(count))
+
+    def _padded(self, batch: tuple[Array, ...]) -> tuple[Array, Array, Array]:
+        inputs, labels = batch[0], batch[1]
+        weights = batch[2] if len(batch) > 2 else np.ones(len(labels), dtype=np.float32)
+        missing = -len(labels) % self._replicas
+        if missing:
+            # Weightless repeats of the first image: every device gets a share of one size.
+            repeats = np.zeros(missing, dtype=np.int64)
+            inputs = np.concatenate([inputs, inputs[repeats]])
+            labels = np.concatenate([labels, labels[repeats]])
+            weights = np.concatenate([weights, np.zeros(missing, dtype=np.float32)])
+        return inputs, labels, weights
+
+    def _share(self, values: Array) -> Any:
+        if self._replicas == 1:
+            return tf.constant(values)
+        shares = np.split(values, self._replicas, axis=1)
+        return self._strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(shares[context.replica_id_in_sync_group])
+        )
+
+    def _on_all(self, inputs: Any, labels: Any, weights: Any, count: Any) -> Any:
+        steps = tf.nest.flatten(labels, expand_composites=True)[0].shape[0]
+        if steps == 1:
+            return self._step(inputs, labels, weights, count, 0)[None]
+        results = tf.TensorArray(tf.float32, size=steps, element_shape=(3,))
+        for step in tf.range(steps):
+            # Each step begins with the weights that the one before it left.
+            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
+            results = results.write(step, self._step(inputs, labels, weights, count, step))
+        return results.stack()
+
+    def _step(self, inputs: Any, labels: Any, weights: Any, count: Any, step: Any) -> Any:
+        if self._replicas == 1:
+            return self._one(inputs[step], labels[step], weights[step], count)
+        sums = self._strategy.run(
+            lambda x, y, w: self._on_replica(x[step], y[step], w[step], count), args=(inputs, labels, weights)
+        )
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+
+    def _on_replica(self, inputs: Any, labels: Any, weights: Any, count: Any) -> Any:
+        with tf.GradientTape() as tape:
+            output = self._model(inputs, training=True)
+            truth = labels[:, None] if output.shape[-1] == 1 else labels
+            losses = self._loss.call(truth, output) * weights * tf.gather(self._weights, labels)
+            total = tf.reduce_sum(losses)
+            penalties = sum((tf.cast(penalty, tf.float32) for penalty in self._model.losses), start=tf.constant(0.0))
+            loss = self._optimizer.scale_loss(total / count + penalties / self._replicas)
+        variables = self._model.trainable_variables
+        self._optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        if output.shape[-1] == 1:
+            decided = tf.cast(output[:, 0] >= 0.5, labels.dtype)
+        else:
+            decided = tf.argmax(output, axis=-1, output_type=labels.dtype)
+        seen = tf.cast(weights > 0, tf.float32)
+        return tf.stack([total, tf.reduce_sum(tf.cast(decided == labels, tf.float32) * seen), tf.reduce_sum(seen)])
+
+
+class Forward:
+    """Runs a model forward.
+
+    Args:
+        model: Any Keras model of one input and one output.
+        jit: Whether to compile with XLA.
+    """
+
+    def __init__(self, model: keras.Model, *, jit: bool = False) -> None:
+        self._function = tf.function(
+            lambda inputs: model(inputs, training=False), jit_compile=jit or None, reduce_retracing=True
+        )
+
+    def __call__(self, inputs: Array) -> Any:
+        """Return the model's output for one batch, a tensor (B, ...)."""
+        return self._function(tf.constant(inputs))
+
+    def probabilities(self, inputs: Any, batch_size: int = INFERENCE_BATCH) -> npt.NDArray[np.float32]:
+        """Return the probability of every class.
+
+        Args:
+            inputs: (N, ...): an array, or anything with ``len`` and slices.
+            batch_size: Images of one pass.
+
+        Returns:
+            float32 (N, K).
+        """
+        starts = range(0, len(inputs), batch_size)
+        outputs = [self(np.asarray(inputs[start : start + batch_size])).numpy() for start in starts]
+        return probabilities(np.concatenate(outputs))

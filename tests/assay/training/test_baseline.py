@@ -1,0 +1,78 @@
+"""The baseline step: from a dataset to a model with its history, metrics and curves."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from assay.augmentation.policy import Policy
+from assay.config import BaselineConfig, RuntimeConfig
+from assay.data.dataset import Dataset
+from assay.evaluation.ranking import SortedScores
+from assay.models.artifact import load_model
+from assay.training.baseline import train_baseline
+
+CONFIG = BaselineConfig.model_validate(
+    {"model": {"name": "cnn3"}, "epochs": 4, "optimizer": {"learning_rate": 1e-3}, "batch_size": 20}
+)
+
+
+@pytest.fixture(scope="module")
+def outcome(spots: Dataset, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    folder = tmp_path_factory.mktemp("baseline")
+    policy = Policy(horizontal_flip=True, vertical_flip=True, quarter_turns=True)
+    runtime = RuntimeConfig(precision="float32", workers=2)
+    result = train_baseline(CONFIG, runtime, spots.root, policy, folder / "out", 7, str(folder / "store"))
+    return result, folder
+
+
+def test_it_learns_what_is_there_to_learn(outcome) -> None:  # type: ignore[no-untyped-def]
+    result, _ = outcome
+    assert result.metrics["val_auc"] > 0.9
+    assert result.metrics["not_learning"] == 0
+
+
+def test_everything_that_the_step_promises_is_there(outcome) -> None:  # type: ignore[no-untyped-def]
+    result, folder = outcome
+    names = {path.name for path in result.model_dir.iterdir()}
+    assert names == {
+        "model.keras",
+        "saved_model",
+        "model.json",
+        "history.csv",
+        "curves.png",
+        "metrics.json",
+        "validation.npz",
+    }
+    assert (result.model_dir / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((result.model_dir / "metrics.json").read_text()) == result.metrics
+    wanted = {"val_auc", "val_accuracy", "train_auc", "train_seconds", "images_per_second", "peak_memory_mb"}
+    wanted |= {"epochs_run", "best_epoch", "parameters", "trainable_parameters"}
+    assert wanted <= result.metrics.keys()
+    assert not list((folder / "store" / "checkpoints").iterdir()), "checkpoints outlive the run"
+
+
+def test_the_model_written_is_that_of_the_best_epoch(outcome, spots: Dataset) -> None:  # type: ignore[no-untyped-def]
+    result, _ = outcome
+    table = pd.read_csv(result.model_dir / "history.csv")
+    kept = table[table["kept"]]
+    assert len(table) == result.metrics["epochs_run"] == 4
+    assert kept["epoch"].tolist() == [result.metrics["best_epoch"]]
+    assert kept["val_auc"].iloc[0] == table["val_auc"].max() == pytest.approx(result.metrics["val_auc"])
+    stored = np.load(result.model_dir / "validation.npz")
+    again = load_model(result.model_dir).predict(spots.valid.inputs)
+    np.testing.assert_allclose(again, stored["probabilities"], atol=1e-5)
+    ranking = SortedScores(stored["labels"] == 1, stored["probabilities"][:, 1])
+    assert ranking.auc(ranking.ones) == pytest.approx(result.metrics["val_auc"], abs=1e-12)
+
+
+def test_the_description_says_how_the_model_came_about(outcome, spots: Dataset) -> None:  # type: ignore[no-untyped-def]
+    result, _ = outcome
+    info = load_model(result.model_dir).info
+    assert (info.name, info.classes, info.dataset_fingerprint) == ("cnn3", spots.classes, spots.fingerprint)
+    assert info.config["section"]["epochs"] == 4
+    assert info.config["policy"]["quarter_turns"] is True
+    assert (info.config["seed"], info.config["precision"], info.preprocessing) == (7, "float32", "rescale")
