@@ -1,0 +1,330 @@
+"""A survey of a source: every example read, hashed and decoded once; what is usable, what is not, what is the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from assay.config import DataConfig
+from assay.data.duplicates import (
+    THUMBNAIL_SIDE,
+    Signatures,
+    exact_pairs,
+    extend_groups,
+    near_pairs,
+    signatures,
+)
+from assay.data.images import decode_native
+from assay.data.sensors import decode_window
+from assay.data.sources import Entry, Listing, Source, open_source
+from assay.data.unusable import Unusable, UnusableWindow
+from assay.errors import InputError, did_you_mean
+from assay.observability.progress import Progress
+
+_CHUNK = 64
+_GREY = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A file that is not used, with the reason; ``entry`` is None where it never became one."""
+
+    uri: str
+    reason: str
+    entry: Entry | None = None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a source holds.
+
+    Attributes:
+        source: Where it was read from.
+        config: How it was read.
+        listing: What the source says it holds, after `DataConfig.classes` chose among the labels.
+        classes: Class names in class order.
+        table: One row a usable example, sorted by id. Columns of `Snapshot.table`, and: format (as found),
+            frames, oriented, peak (largest 8-bit value of an image of 16 bits, else 255), brightness and contrast
+            (mean and standard deviation of a grey thumbnail; for sensors of the values), missing (values, for
+            sensors), given_group (the source's own), duplicates (number
+            of the set of exact or near duplicates, or -1), exact (number of the set of exact ones, or -1).
+        set_aside: Everything that is not used.
+        notes: Decisions that the user should hear of, one line each.
+    """
+
+    source: Source
+    config: DataConfig
+    listing: Listing
+    classes: tuple[str, ...]
+    table: pd.DataFrame
+    set_aside: tuple[SetAside, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """Files in all, used and set aside."""
+        return len(self.table) + len(self.set_aside)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What is known of one example after reading it."""
+
+    id: str
+    uri: str
+    label: str
+    split: str
+    given_group: str
+    sha256: str
+    size: int
+    width: int
+    height: int
+    mode: str
+    format: str
+    frames: int
+    oriented: bool
+    peak: int
+    brightness: float
+    contrast: float
+    missing: int = 0
+
+
+_FIELDS = [field.name for field in dataclasses.fields(_Row)]
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    rows: list[_Row]
+    signatures: Signatures | None
+    set_aside: list[SetAside]
+
+
+def survey(uri: str, config: DataConfig, *, workers: int | None = None) -> Survey:
+    """Read everything in a source once.
+
+    Args:
+        uri: What `open_source` opens.
+        config: Kind, classes, `max_pixels` and the search for near duplicates.
+        workers: Threads; None: as many as the source and the processor are worth.
+
+    Raises:
+        InputError: There is no source, it is empty, or contradicts itself.
+    """
+    source = open_source(uri, config)
+    listing = source.listing()
+    classes, entries, notes = _choose_classes(uri, listing, config)
+    set_aside = [SetAside(rejected.uri, rejected.reason) for rejected in listing.rejected]
+    rows: list[_Row] = []
+    parts: list[Signatures] = []
+    threads = workers or max(len(os.sched_getaffinity(0)), source.parallel_reads)
+    unit = "images" if config.kind == "image" else "windows"
+    with Progress(f"read {unit}", total=len(entries), unit=unit) as progress:
+        for chunk in _examine(source, entries, config, threads):
+            rows += chunk.rows
+            set_aside += chunk.set_aside
+            if chunk.signatures is not None:
+                parts.append(chunk.signatures)
+            progress.advance(len(chunk.rows) + len(chunk.set_aside))
+    table = pd.DataFrame([[getattr(row, name) for name in _FIELDS] for row in rows], columns=_FIELDS)
+    images = _join(parts) if config.kind == "image" and config.near_duplicates else None
+
+    keep = np.ones(len(table), bool)
+    if config.kind == "sensor":
+        keep &= _same_shape(table, set_aside)
+    keep &= _one_label(table, set_aside)
+    table, images = _take(table, images, keep)
+    table = _group(table, images, config)
+    table = table.sort_values("id", ignore_index=True)
+    return Survey(
+        source=source,
+        config=config,
+        listing=dataclasses.replace(listing, entries=tuple(entries)),
+        classes=classes,
+        table=table,
+        set_aside=tuple(sorted(set_aside, key=lambda one: (one.uri, one.reason))),
+        notes=(*listing.notes, *notes),
+    )
+
+
+def _choose_classes(uri: str, listing: Listing, config: DataConfig) -> tuple[tuple[str, ...], list[Entry], list[str]]:
+    # Sorted, since sets of duplicates are named and numbered in this order.
+    entries = sorted(listing.entries, key=lambda entry: entry.id)
+    present = sorted({entry.label for entry in entries})
+    if config.classes is None:
+        return tuple(present), entries, []
+    for name in config.classes:
+        if name not in present:
+            hint = did_you_mean(name, present, count=1) or f" There are: {', '.join(present)[:200]}."
+            raise InputError(f"data.classes: no example in {uri} has the label '{name}'.{hint}")
+    others = [name for name in present if name not in config.classes]
+    chosen = [entry for entry in entries if entry.label in set(config.classes)]
+    if not others:
+        return config.classes, chosen, []
+    note = f"left out, not named in data.classes: {len(entries) - len(chosen):,} examples of {', '.join(others)}"
+    return config.classes, chosen, [note]
+
+
+def _examine(source: Source, entries: Sequence[Entry], config: DataConfig, threads: int) -> Iterator[_Chunk]:
+    """Yield what was found in the entries, a chunk at a time, in order; few chunks are in memory at once."""
+    chunks = (entries[start : start + _CHUNK] for start in range(0, len(entries), _CHUNK))
+    with ThreadPoolExecutor(threads, thread_name_prefix="survey") as pool:
+        pending: dict[int, Future[_Chunk]] = {}
+        submitted = yielded = 0
+        try:
+            while True:
+                while len(pending) < 2 * threads and (chunk := next(chunks, None)) is not None:
+                    pending[submitted] = pool.submit(_examine_chunk, source, chunk, config)
+                    submitted += 1
+                if not pending:
+                    return
+                wait([pending[yielded]], return_when=FIRST_COMPLETED)
+                yield pending.pop(yielded).result()
+                yielded += 1
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _examine_chunk(source: Source, entries: Sequence[Entry], config: DataConfig) -> _Chunk:
+    rows: list[_Row] = []
+    thumbnails: list[npt.NDArray[np.uint8]] = []
+    set_aside: list[SetAside] = []
+    for entry in entries:
+        try:
+            data = source.read(entry)
+            if config.kind == "image":
+                row, thumbnail = _examine_image(entry, data, config)
+                thumbnails.append(thumbnail)
+            else:
+                row = _examine_window(entry, data, config)
+            rows.append(row)
+        except Unusable as reason:
+            set_aside.append(SetAside(entry.uri, str(reason), entry))
+        except OSError as error:
+            set_aside.append(SetAside(entry.uri, f"cannot be read ({error.strerror or error})", entry))
+    found = signatures(np.stack(thumbnails)) if thumbnails and config.near_duplicates else None
+    return _Chunk(rows, found, set_aside)
+
+
+def _examine_image(entry: Entry, data: bytes, config: DataConfig) -> tuple[_Row, npt.NDArray[np.uint8]]:
+    pixels, info = decode_native(data, config.max_pixels)
+    height, width, channels = pixels.shape
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if channels == 3 else pixels[..., 0]
+    thumbnail = cv2.resize(grey, _GREY, interpolation=cv2.INTER_AREA)
+    mean, deviation = cv2.meanStdDev(thumbnail)
+    row = _Row(
+        id=entry.id,
+        uri=entry.uri,
+        label=entry.label,
+        split=entry.split,
+        given_group=entry.group,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        width=width,
+        height=height,
+        mode=info.mode,
+        format=info.format,
+        frames=info.frames,
+        oriented=info.oriented,
+        peak=int(pixels.max()) if info.mode.endswith(";16") else 255,
+        brightness=float(mean[0, 0]),
+        contrast=float(deviation[0, 0]),
+    )
+    return row, thumbnail
+
+
+def _examine_window(entry: Entry, data: bytes, config: DataConfig) -> _Row:
+    window = decode_window(data)
+    missing = int(np.isnan(window).sum())
+    if missing == window.size:
+        raise UnusableWindow("every value is missing")
+    if missing and config.missing == "error":
+        raise UnusableWindow(f"{missing} of {window.size} values are missing, and data.missing is error")
+    return _Row(
+        id=entry.id,
+        uri=entry.uri,
+        label=entry.label,
+        split=entry.split,
+        given_group=entry.group,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        width=window.shape[1],
+        height=window.shape[0],
+        mode="float32",
+        format="NPY" if data.startswith(b"\x93NUMPY") else "CSV",
+        frames=1,
+        oriented=False,
+        peak=0,
+        brightness=float(np.nanmean(window)),
+        contrast=float(np.nanstd(window)),
+        missing=missing,
+    )
+
+
+def _join(parts: Sequence[Signatures]) -> Signatures:
+    if not parts:
+        return signatures(np.zeros((0, *_GREY), np.uint8))
+    return Signatures(
+        np.concatenate([part.hashes for part in parts]), np.concatenate([part.sketches for part in parts])
+    )
+
+
+def _same_shape(table: pd.DataFrame, set_aside: list[SetAside]) -> npt.NDArray[np.bool_]:
+    """Set aside windows of another shape than most."""
+    if table.empty:
+        return np.ones(0, bool)
+    shapes = table["height"].astype(str) + " x " + table["width"].astype(str)
+    usual = shapes.value_counts().index[0]
+    keep = (shapes == usual).to_numpy()
+    for (_, row), shape in zip(table[~keep].iterrows(), shapes[~keep], strict=True):
+        set_aside.append(
+            SetAside(row["uri"], f"its shape is {shape}, most windows have {usual} (steps x channels)", _entry(row))
+        )
+    return keep
+
+
+def _one_label(table: pd.DataFrame, set_aside: list[SetAside]) -> npt.NDArray[np.bool_]:
+    """Set aside all copies of an image that stands under several labels: one is wrong, and nobody knows which."""
+    labels = table.groupby("sha256")["label"].transform("nunique") if len(table) else pd.Series([], dtype=int)
+    keep = (labels == 1).to_numpy() if len(table) else np.ones(0, bool)
+    for _, copies in table[~keep].groupby("sha256"):
+        named = ", ".join(f"'{name}'" for name in sorted(set(copies["label"])))
+        for _, row in copies.iterrows():
+            other = copies["id"][copies["label"] != row["label"]].iloc[0]
+            reason = f"contradictory labels: the same image stands under {named} (also: {other})"
+            set_aside.append(SetAside(row["uri"], reason, _entry(row)))
+    return keep
+
+
+def _entry(row: pd.Series) -> Entry:
+    return Entry(row["id"], row["uri"], row["label"], row["split"], row["given_group"])
+
+
+def _take(
+    table: pd.DataFrame, images: Signatures | None, keep: npt.NDArray[np.bool_]
+) -> tuple[pd.DataFrame, Signatures | None]:
+    if keep.all():
+        return table, images
+    kept = Signatures(images.hashes[keep], images.sketches[keep]) if images is not None else None
+    return table[keep].reset_index(drop=True), kept
+
+
+def _group(table: pd.DataFrame, images: Signatures | None, config: DataConfig) -> pd.DataFrame:
+    """Add the columns group, duplicates and exact."""
+    ids, given = table["id"].tolist(), table["given_group"].tolist()
+    copies = exact_pairs(table["sha256"].tolist())
+    pairs = copies
+    if images is not None:
+        pairs = np.concatenate([copies, near_pairs(images, config.near_duplicate_bits)])
+    groups, sets = extend_groups(ids, given, pairs)
+    _, exact = extend_groups(ids, [""] * len(ids), copies)
+    return table.assign(group=groups, duplicates=sets, exact=exact)
