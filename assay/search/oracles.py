@@ -24,6 +24,7 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from assay.search.plan import Bracket
+from assay.storage.objects import ObjectStore
 
 STRIKES = 3
 RUNNING, COMPLETED, FAILED, STOPPED, IDLE = (
@@ -38,19 +39,13 @@ PARENT, EPOCHS, INITIAL_EPOCH = "tuner/trial_id", "tuner/epochs", "tuner/initial
 BRACKET, ROUND = "tuner/bracket", "tuner/round"
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON so that a reader, or a restart, finds the old file or the new one and nothing between."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value), encoding="utf-8")
-    temporary.replace(path)
-
-
 class SteadyOracle(keras_tuner.Oracle):
     """What all oracles here share; a base class that stands before KerasTuner's own.
 
     Args:
         feasible: Whether values may be tried at all; others are never drawn.
         deadline: Unix time after which no trial begins, or None.
+        mirror: Where the state is kept as well, for a search whose folder goes with its pod; None: nowhere.
     """
 
     def __init__(
@@ -58,11 +53,13 @@ class SteadyOracle(keras_tuner.Oracle):
         *args: Any,
         feasible: Callable[[dict[str, Any]], bool] = lambda values: True,
         deadline: float | None = None,
+        mirror: ObjectStore | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.feasible = feasible
         self.deadline = deadline
+        self.mirror = mirror
         self.ended_because = ""
         self.verbose = 0
 
@@ -102,10 +99,27 @@ class SteadyOracle(keras_tuner.Oracle):
 
     def save(self) -> None:
         """Write the oracle's state."""
-        write_json(self.project / "oracle.json", self.get_state())
+        self._write("oracle.json", self.get_state())
 
     def _save_trial(self, trial: Trial) -> None:
-        write_json(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
+        self._write(f"trial_{trial.trial_id}/trial.json", trial.get_state())
+
+    def _write(self, name: str, value: dict[str, Any]) -> None:
+        """Write a file of the project so that a restart finds the old one or the new one and nothing between."""
+        content = json.dumps(value)
+        path = self.project / name
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(content, encoding="utf-8")
+        temporary.replace(path)
+        if self.mirror is not None:
+            self.mirror.write_bytes(name, content.encode())
+
+    def needed(self) -> set[str]:
+        """Return the trials whose checkpoints may be asked for again: those under way and what they continue."""
+        under_way = [*self.ongoing_trials.values(), *(self.trials[trial_id] for trial_id in self._retry_queue)]
+        parents = {trial.hyperparameters.values.get(PARENT) for trial in under_way}
+        return {trial.trial_id for trial in under_way} | {parent for parent in parents if parent}
 
     def reload(self) -> None:
         """Read the state back; trials that were under way are run again."""
@@ -207,6 +221,15 @@ class HyperbandOracle(SteadyOracle):
         past = self._ids[number][step - 1]
         failed = sum(self.trials[trial_id].status == FAILED for trial_id in past)
         return min(planned, self._size(number, step - 1) - failed)
+
+    def needed(self) -> set[str]:
+        """Return the trials whose checkpoints may be asked for again, with those that may yet be promoted."""
+        trials = super().needed()
+        for number, bracket in enumerate(self.plan):
+            for step in range(1, len(bracket.rounds)):
+                if len(self._ids[number][step]) < self._size(number, step):
+                    trials.update(self._ids[number][step - 1])
+        return trials
 
     def get_state(self) -> dict[str, Any]:
         """Return what a restart needs."""

@@ -28,7 +28,8 @@ class TrialRow:
         best_epoch: That epoch, from 1, counted from the first epoch of the trial it continues.
         epochs: Epochs trained in this trial alone.
         total_epochs: Epochs trained in all, with those of the trials it continues.
-        seconds: Wall time of this trial.
+        seconds: Time spent on this trial alone.
+        total_seconds: Likewise with those of the trials it continues.
         parameters: Weights of the model.
         continues: Id of the trial that it was promoted from; empty for a fresh one.
         note: Why it failed or ended early, in one line.
@@ -43,6 +44,7 @@ class TrialRow:
     epochs: int = 0
     total_epochs: int = 0
     seconds: float = 0.0
+    total_seconds: float = 0.0
     parameters: int = 0
     continues: str = ""
     note: str = ""

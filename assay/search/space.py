@@ -20,6 +20,7 @@ CNN_FIELDS = ("width", "depth", "kernel", *HEAD_FIELDS)
 # A larger image is reduced by the first convolution's stride, or its first feature map alone would fill the memory.
 LARGEST_FEATURE_MAP = 128 * 128
 SMALLEST_VGG16_SIDE = 32
+VGG16_PARAMETERS = 14_714_688
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,13 @@ def resolve_space(search: SearchConfig, input_shape: tuple[int, ...], images: in
 
     Args:
         search: The search's section of the config.
-        input_shape: H, W, C of images in pixels, or T, C of sensor windows.
+        input_shape: H, W, C of images, in pixels.
         images: Examples in the training split.
 
     Raises:
-        InputError: Nothing is left of a field.
+        InputError: Nothing is left of a field, or the hypermodel cannot take such inputs.
     """
-    if search.hypermodel == "vgg16_head":
-        _check_vgg16(input_shape)
+    _check_input(search, input_shape)
     fields = HEAD_FIELDS if search.hypermodel == "vgg16_head" else CNN_FIELDS
     choices: dict[str, tuple[Any, ...]] = {}
     removed = []
@@ -101,12 +101,13 @@ def resolve_space(search: SearchConfig, input_shape: tuple[int, ...], images: in
     return SearchSpace(choices, search.space.learning_rate, tuple(removed))
 
 
-def _check_vgg16(input_shape: tuple[int, ...]) -> None:
+def _check_input(search: SearchConfig, input_shape: tuple[int, ...]) -> None:
     if len(input_shape) != 3:
         raise InputError(
-            f"search.hypermodel vgg16_head needs images. Received: windows of shape {input_shape}. Use hypermodel: cnn."
+            f"search: both hypermodels take images. Received: sensor windows of shape {input_shape}. "
+            "Set search.enabled to false."
         )
-    if min(input_shape[:2]) < SMALLEST_VGG16_SIDE:
+    if search.hypermodel == "vgg16_head" and min(input_shape[:2]) < SMALLEST_VGG16_SIDE:
         raise InputError(
             f"search.hypermodel vgg16_head needs sides of {SMALLEST_VGG16_SIDE} pixels or more. "
             f"Received: {input_shape[0]} x {input_shape[1]}. Set data.image_size, or use hypermodel: cnn."
@@ -114,11 +115,8 @@ def _check_vgg16(input_shape: tuple[int, ...]) -> None:
 
 
 def stem_stride(input_shape: tuple[int, ...]) -> int:
-    """Return the stride of the first convolution: 1 up to 128 x 128 positions, more for larger inputs."""
-    positions = math.prod(input_shape[:-1])
-    if len(input_shape) == 2:
-        return math.ceil(positions / LARGEST_FEATURE_MAP)
-    return math.ceil(math.sqrt(positions / LARGEST_FEATURE_MAP))
+    """Return the stride of the first convolution: 1 up to 128 x 128 pixels, more for larger images."""
+    return math.ceil(math.sqrt(math.prod(input_shape[:-1]) / LARGEST_FEATURE_MAP))
 
 
 def largest_depth(input_shape: tuple[int, ...]) -> int:
@@ -127,27 +125,38 @@ def largest_depth(input_shape: tuple[int, ...]) -> int:
     return int(math.log2(min(math.ceil(side / stride) for side in input_shape[:-1])))
 
 
-def count_parameters(values: Values, input_shape: tuple[int, ...], outputs: int) -> int:
-    """Return the weights of the `cnn` of these values, counted without building it.
+def count_parameters(search: SearchConfig, values: Values, input_shape: tuple[int, ...], classes: int) -> int:
+    """Return the weights of a trial's network, counted without building it.
 
     Args:
-        values: ``width``, ``depth``, ``kernel``, ``pooling`` and ``dense``.
-        input_shape: H, W, C of images in pixels, or T, C of sensor windows.
-        outputs: Units of the output layer.
+        search: Says which hypermodel.
+        values: A trial's values; optimizer, rate and batch size do not matter.
+        input_shape: H, W, C of images, in pixels.
+        classes: Number of classes.
     """
-    dimensions = len(input_shape) - 1
+    if search.hypermodel == "vgg16_head":
+        base, sides, channels = VGG16_PARAMETERS, [side // 32 for side in input_shape[:-1]], 512
+    else:
+        base, sides, channels = _count_blocks(values, input_shape)
+    features = channels * math.prod(sides) if values["pooling"] == "flatten" else channels
+    head = 0
+    if values["dense"]:
+        # VGG16's flat head has batch normalisation, four values a unit, in place of the bias.
+        flat_vgg = search.hypermodel == "vgg16_head" and values["pooling"] == "flatten"
+        head = (features + (4 if flat_vgg else 1)) * values["dense"]
+        features = values["dense"]
+    return base + head + (features + 1) * classes
+
+
+def _count_blocks(values: Values, input_shape: tuple[int, ...]) -> tuple[int, list[int], int]:
+    """Return the weights of all blocks, and the sides and channels of what leaves the last one."""
     stride = stem_stride(input_shape)
-    sides = [math.ceil(side / stride) for side in input_shape[:-1]]
-    channels = input_shape[-1]
+    sides, channels = [math.ceil(side / stride) for side in input_shape[:-1]], input_shape[-1]
     total = 0
     for block in range(values["depth"]):
         filters = values["width"] * 2**block
         # The convolution has no bias; batch normalisation has four values a filter.
-        total += values["kernel"] ** dimensions * channels * filters + 4 * filters
+        total += (values["kernel"] ** 2 * channels + 4) * filters
         channels = filters
         sides = [side // 2 for side in sides]
-    features = channels * math.prod(sides) if values["pooling"] == "flatten" else channels
-    if values["dense"]:
-        total += features * values["dense"] + values["dense"]
-        features = values["dense"]
-    return total + features * outputs + outputs
+    return total, sides, channels
