@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ import numpy.typing as npt
 from assay.evaluation.metrics import METRICS, Scored
 from assay.evaluation.ranking import Floats, Integers, Mask, SortedScores
 
-# One block of counts: large enough for the sums, small enough for the cache's sake and for memory.
-BLOCK_VALUES = 2**21
+# Counts in one block of resamples: 2 MiB, so that they stay in the processor's cache.
+BLOCK_VALUES = 2**18
 PROPORTIONS = ("accuracy", "sensitivity", "specificity", "precision", "recall")
 BOUNDED_BY_ONE = ("auc", "pr_auc", "balanced_accuracy", "f1", *PROPORTIONS)
 
@@ -68,6 +69,9 @@ class Resampler:
             # One group says nothing of the variation between groups, and groups of one are cases.
             if 1 < units < count:
                 self.members, self.units = members, units
+                self._by_group = np.argsort(members, kind="stable")
+                self._sizes = np.bincount(members)
+                self._starts = np.cumsum(self._sizes) - self._sizes
 
     @property
     def grouped(self) -> bool:
@@ -79,17 +83,26 @@ class Resampler:
         """What to call the intervals."""
         return "group bootstrap" if self.grouped else "bootstrap"
 
-    def blocks(self) -> Iterator[Integers]:
-        """Yield counts int64 (B, N) until all resamples are drawn; a block is valid until the next is asked for."""
+    def draws(self) -> Iterator[Integers]:
+        """Yield each resample as the rows drawn, int64, in no order; with groups their number varies."""
         generator = np.random.PCG64(np.random.SeedSequence([self.seed, 1]))
-        size = max(1, min(self.resamples, BLOCK_VALUES // self.count))
-        block = np.empty((size, self.count), dtype=np.int64)
-        for start in range(0, self.resamples, size):
-            filled = min(size, self.resamples - start)
-            for row in range(filled):
-                counts = np.bincount(_draw(generator, self.units), minlength=self.units)
-                block[row] = counts if self.members is None else counts.take(self.members)
-            yield block[:filled]
+        for _ in range(self.resamples):
+            units = _draw(generator, self.units)
+            yield units if self.members is None else self._rows_of(units)
+
+    def blocks(self) -> Iterator[Integers]:
+        """Yield the same resamples several at a time, as counts of each case, int64 (B, N)."""
+        size = max(1, BLOCK_VALUES // self.count)
+        draws = self.draws()
+        while block := [np.bincount(rows, minlength=self.count) for rows in itertools.islice(draws, size)]:
+            yield np.stack(block)
+
+    def _rows_of(self, groups: Integers) -> Integers:
+        sizes = self._sizes.take(groups)
+        ends = np.cumsum(sizes)
+        offsets = np.repeat(self._starts.take(groups) - (ends - sizes), sizes)
+        offsets += np.arange(len(offsets))
+        return self._by_group.take(offsets)
 
 
 def _draw(generator: np.random.BitGenerator, count: int) -> Integers:

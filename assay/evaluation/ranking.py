@@ -15,8 +15,12 @@ Mask = npt.NDArray[np.bool_]
 class SortedScores:
     """Scores of the cases of a split, sorted, so that each resample costs a few passes and no sorting.
 
-    A resample is given as counts: how often each case was drawn. All sums are of integers, so the AUC is exact
-    up to its one division, ties included.
+    A resample is given as the rows drawn or as counts: how often each case was drawn. All sums are of integers, so
+    the AUC is exact up to its one division, ties included.
+
+    For the AUC, the cases in ascending order fall into segments: a run of negatives and the run of positives that
+    follows it, or the cases of both classes that share one score. Only sums over segments are needed, and there
+    are far fewer segments than cases.
 
     Args:
         positive: Which cases are of the class to detect, bool (N,).
@@ -30,25 +34,32 @@ class SortedScores:
     def __init__(self, positive: Mask, scores: npt.NDArray[Any]) -> None:
         positive = np.asarray(positive, dtype=bool)
         scores = np.asarray(scores)
-        if positive.shape != scores.shape or scores.ndim != 1:
+        if positive.shape != scores.shape or scores.ndim != 1 or len(scores) == 0:
             raise ValueError(f"one score for each case is needed. Received: {positive.shape} and {scores.shape}")
         self.positive = positive
         order = np.argsort(scores, kind="stable")
-        positive_rows = order[positive[order]]
-        self._negative_rows = order[~positive[order]]
-        negative_scores, positive_scores = scores[self._negative_rows], scores[positive_rows]
-        # For each positive case: how many negative ones stand below it, and how many below or beside it.
-        self._below = np.searchsorted(negative_scores, positive_scores, side="left")
-        self._beside = np.searchsorted(negative_scores, positive_scores, side="right")
-        self._tied = not np.array_equal(self._below, self._beside)
-        self._positive_rows = positive_rows
+        self._set_segments(positive, scores, order)
         # From the highest score down, with the last row of each run of equal scores.
         self._descending = order[::-1]
         descending = scores[self._descending]
         self._ends = np.flatnonzero(np.append(descending[1:] != descending[:-1], True))
         self._positive_descending = positive[self._descending]
         self.thresholds: Floats = descending[self._ends].astype(np.float64)
-        self._cumulative = np.zeros(len(self._negative_rows) + 1, dtype=np.int64)
+
+    def _set_segments(self, positive: Mask, scores: npt.NDArray[Any], order: Integers) -> None:
+        ascending = scores[order]
+        of_score = np.append(0, np.cumsum(ascending[1:] != ascending[:-1]))
+        total = np.bincount(of_score)
+        positives = np.bincount(of_score, positive[order]).astype(np.int64)
+        mixed = (positives > 0) & (positives < total)
+        falls = (positives[1:] == 0) & (positives[:-1] > 0)
+        begins = np.append(True, falls | mixed[1:] | mixed[:-1])
+        of_segment = np.cumsum(begins) - 1
+        # Where a row's count is summed: its segment's negatives (even) or positives (odd).
+        self._cell = np.empty(len(order), dtype=np.int64)
+        self._cell[order] = 2 * of_segment[of_score] + positive[order]
+        self._cells = 2 * (int(of_segment[-1]) + 1)
+        self._mixed = of_segment[mixed]
 
     @property
     def ones(self) -> Integers:
@@ -61,16 +72,22 @@ class SortedScores:
         Args:
             counts: How often each case was drawn, int64 (N,).
         """
-        positives = counts.take(self._positive_rows)
-        np.cumsum(counts.take(self._negative_rows), out=self._cumulative[1:])
-        pairs = int(positives.sum()) * int(self._cumulative[-1])
+        return self._auc(np.bincount(self._cell, counts, self._cells))
+
+    def auc_of_rows(self, rows: Integers) -> float:
+        """Return the same of a resample given as the rows drawn, int64 (N,), in any order: twice as fast."""
+        return self._auc(np.bincount(self._cell.take(rows), minlength=self._cells))
+
+    def _auc(self, cells: npt.NDArray[Any]) -> float:
+        negatives, positives = cells[::2], cells[1::2]
+        below = np.cumsum(negatives)
+        pairs = int(positives.sum()) * int(below[-1])
         if pairs == 0:
             return float("nan")
-        if not self._tied:
-            return int(positives @ self._cumulative.take(self._below)) / pairs
-        below = self._cumulative.take(self._below)
-        below += self._cumulative.take(self._beside)
-        return int(positives @ below) / 2 / pairs
+        in_order = int(positives @ below)
+        if not len(self._mixed):
+            return in_order / pairs
+        return (2 * in_order - int(positives.take(self._mixed) @ negatives.take(self._mixed))) / 2 / pairs
 
     def average_precision(self, counts: Integers) -> float:
         """Return the area under the precision-recall curve of a resample (no interpolation); nan without positives.

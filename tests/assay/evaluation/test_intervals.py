@@ -36,10 +36,9 @@ def test_bootstrapped_aucs_equal_scikit_learn_on_the_same_draws(decimals, groupe
     groups = np.random.default_rng(1).integers(0, 40, 700) if grouped else None
     resampler = Resampler(700, groups, resamples=60, seed=3)
     values = bootstrap_auc(positive, score, resampler)
-    draws = [counts.copy() for block in resampler.blocks() for counts in block]
+    draws = list(resampler.draws())
     assert len(draws) == len(values) == 60
-    for counts, value in zip(draws, values, strict=True):
-        rows = np.repeat(np.arange(700), counts)
+    for rows, value in zip(draws, values, strict=True):
         assert value == pytest.approx(roc_auc_score(positive[rows], score[rows]), abs=1e-12)
 
 
@@ -47,9 +46,7 @@ def test_all_metrics_of_a_resample_are_those_of_its_rows():
     scored = _binary(300, 5)
     resampler = Resampler(300, None, resamples=20, seed=0)
     samples = bootstrap_metrics({"model": scored}, resampler)["model"]
-    draws = [counts.copy() for block in resampler.blocks() for counts in block]
-    for index, counts in enumerate(draws):
-        rows = np.repeat(np.arange(300), counts)
+    for index, rows in enumerate(resampler.draws()):
         drawn = Scored(scored.labels[rows], scored.probabilities[rows], scored.predicted[rows])
         expected = point_metrics(drawn).values
         for name in METRICS:

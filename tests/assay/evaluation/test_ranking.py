@@ -33,8 +33,10 @@ def test_the_areas_of_a_resample_are_those_of_scikit_learn_on_its_rows(cases):
     drawn = positive[rows]
     if len(rows) == 0 or drawn.all() or not drawn.any():
         assert math.isnan(ranking.auc(counts))
+        assert math.isnan(ranking.auc_of_rows(rows))
     else:
         assert ranking.auc(counts) == pytest.approx(roc_auc_score(drawn, scores[rows]), abs=1e-12)
+        assert ranking.auc_of_rows(rows) == ranking.auc(counts)
     if drawn.any():
         expected = average_precision_score(drawn, scores[rows])
         assert ranking.average_precision(counts) == pytest.approx(expected, abs=1e-12)
