@@ -21,3 +21,41 @@ def preprocess(
     record = steps.preprocess(data, snapshot, seed, runtime, dataset.path, metrics.path)
     metrics.metadata.update(record.metrics)
     dataset.metadata.update(record.metadata)
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def preprocess_shard(
+    data: str,
+    snapshot: str,
+    seed: int,
+    runtime: str,
+    code_version: str,
+    index: int,
+    count: int,
+    shard: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Give part ``index`` of ``count`` of what preprocess gives; the parts run in parallel."""
+    from assay import steps
+
+    record = steps.preprocess_shard(data, snapshot, seed, runtime, index, count, shard.path, metrics.path)
+    metrics.metadata.update(record.metrics)
+    shard.metadata.update(record.metadata)
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def merge_shards(
+    data: str,
+    snapshot: str,
+    seed: int,
+    code_version: str,
+    shards: dsl.Input[list[dsl.Dataset]],
+    dataset: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Join the parts to the dataset that one task would have given."""
+    from assay import steps
+
+    record = steps.merge_shards(data, snapshot, seed, [part.path for part in shards], dataset.path, metrics.path)
+    metrics.metadata.update(record.metrics)
+    dataset.metadata.update(record.metadata)

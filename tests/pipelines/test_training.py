@@ -6,52 +6,57 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
 from assay.config import parse_config
 from assay.errors import InputError
 from pipelines.steps import STEPS, enabled_candidates, enabled_steps
 from pipelines.training import compile_training_pipeline, pipeline_arguments
+from tests.pipelines.conftest import Graph, read_graph
 
 
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    path = tmp_path_factory.mktemp("graph") / "training.yaml"
-    compile_training_pipeline(("baseline", "search", "finetune"), path)
-    return next(iter(yaml.safe_load_all(path.read_text(encoding="utf-8"))))
+@pytest.fixture(params=["local_graph", "cluster_graph"])
+def graph(request: pytest.FixtureRequest) -> Graph:
+    return request.getfixturevalue(request.param)
 
 
-def tasks(graph: dict) -> dict[str, dict]:
-    found = dict(graph["root"]["dag"]["tasks"])
-    for component in graph["components"].values():
-        found.update(component.get("dag", {}).get("tasks", {}))
-    return found
+def test_all_eight_steps_are_there(graph: Graph) -> None:
+    assert set(STEPS) <= set(graph.tasks)
 
 
-def test_all_eight_steps_are_there(graph: dict) -> None:
-    assert set(STEPS) <= set(tasks(graph))
+def test_ingest_and_promote_are_never_cached_and_the_rest_is(graph: Graph) -> None:
+    for name in STEPS:
+        cached = graph.tasks[name].get("cachingOptions", {}).get("enableCache", False)
+        assert cached == (name not in ("ingest", "promote")), name
 
 
-def test_ingest_and_promote_are_never_cached_and_the_rest_is(graph: dict) -> None:
-    for name, task in tasks(graph).items():
-        if name in STEPS:
-            cached = task.get("cachingOptions", {}).get("enableCache", False)
-            assert cached == (name not in ("ingest", "promote")), name
-
-
-def test_cached_steps_take_the_code_version_as_input(graph: dict) -> None:
+def test_cached_steps_take_the_code_version_as_input(graph: Graph) -> None:
     for name in set(STEPS) - {"ingest", "promote"}:
-        assert "code_version" in tasks(graph)[name]["inputs"]["parameters"], name
+        assert "code_version" in graph.tasks[name]["inputs"]["parameters"], name
 
 
-def test_candidates_do_not_wait_for_each_other(graph: dict) -> None:
+def test_candidates_do_not_wait_for_each_other(graph: Graph) -> None:
     for name in ("baseline", "search", "finetune"):
-        assert set(tasks(graph)[name]["dependentTasks"]) == {"preprocess", "augment"}
+        assert set(graph.tasks[name]["dependentTasks"]) == {"preprocess", "augment"}
 
 
-def test_components_install_nothing_at_run_time(graph: dict) -> None:
-    for executor in graph["deploymentSpec"]["executors"].values():
+def test_components_install_nothing_at_run_time(graph: Graph) -> None:
+    for executor in graph.spec["deploymentSpec"]["executors"].values():
         assert "pip install" not in " ".join(executor["container"]["command"])
+
+
+def test_steps_after_ingest_wait_for_data_to_train_on(graph: Graph) -> None:
+    (condition,) = [task for task in graph.tasks.values() if "triggerPolicy" in task and "condition" in str(task)]
+    assert condition["triggerPolicy"]["condition"].endswith("!= ''")
+    assert condition["dependentTasks"] == ["ingest"]
+
+
+def test_the_same_steps_get_the_same_inputs_here_and_on_a_cluster(local_graph: Graph, cluster_graph: Graph) -> None:
+    for name in STEPS:
+        here, there = local_graph.tasks[name]["inputs"], cluster_graph.tasks[name]["inputs"]
+        extra = set(there["parameters"]) - set(here["parameters"])
+        assert all("accelerator" in parameter for parameter in extra)
+        assert set(here["parameters"]) <= set(there["parameters"])
+        assert set(here.get("artifacts", {})) == set(there.get("artifacts", {}))
 
 
 def test_a_disabled_candidate_is_not_in_the_graph(tmp_path: Path) -> None:
@@ -59,7 +64,15 @@ def test_a_disabled_candidate_is_not_in_the_graph(tmp_path: Path) -> None:
     assert enabled_candidates(config) == ("baseline", "finetune")
     assert "search" not in enabled_steps(config)
     compile_training_pipeline(enabled_candidates(config), tmp_path / "graph.yaml")
-    assert "search" not in tasks(next(iter(yaml.safe_load_all((tmp_path / "graph.yaml").read_text(encoding="utf-8")))))
+    assert "search" not in read_graph(tmp_path / "graph.yaml").tasks
+
+
+def test_large_sources_are_preprocessed_in_parallel(compile_graph) -> None:
+    graph = compile_graph(shards=8)
+    (loop,) = [task for task in graph.tasks.values() if "parameterIterator" in task]
+    assert json.loads(loop["parameterIterator"]["items"]["raw"]) == list(range(8))
+    assert loop["iteratorPolicy"]["parallelismLimit"] == 8
+    assert "merge-shards" in graph.tasks
 
 
 def test_sections_travel_as_json_that_reads_back_to_the_same_config() -> None:
