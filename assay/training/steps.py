@@ -52,7 +52,8 @@ class TrainStep:
         # Replicas meet inside the optimizer, which neither XLA nor a function of their own allows.
         alone = self._replicas == 1
         self._one = tf.function(self._on_replica, jit_compile=True) if jit and alone else self._on_replica
-        self._run = tf.function(self._on_all, reduce_retracing=True)
+        self._run_one = tf.function(self._step, reduce_retracing=True)
+        self._run_several = tf.function(self._steps, reduce_retracing=True)
 
     def __call__(self, batches: list[tuple[Array, ...]]) -> Any:
         """Take one step on each batch, all in one call.
@@ -63,10 +64,12 @@ class TrainStep:
         Returns:
             Tensor float32 (steps, 3): sum of the weighted losses, images decided rightly, images.
         """
-        stacked = [self._padded(batch) for batch in batches]
-        inputs, labels, weights = (np.stack(parts) for parts in zip(*stacked, strict=True))
-        count = np.float32(len(batches[0][1]))
-        return self._run(self._share(inputs), self._share(labels), self._share(weights), tf.constant(count))
+        padded = [self._padded(batch) for batch in batches]
+        count = tf.constant(len(batches[0][1]), tf.float32)
+        if len(padded) == 1:
+            return self._run_one(*(self._share(part) for part in padded[0]), count)[None]
+        stacked = [np.stack(parts) for parts in zip(*padded, strict=True)]
+        return self._run_several(*(self._share(part, axis=1) for part in stacked), count, tf.constant(len(padded)))
 
     def _padded(self, batch: tuple[Array, ...]) -> tuple[Array, Array, Array]:
         inputs, labels = batch[0], batch[1]
@@ -80,32 +83,31 @@ class TrainStep:
             weights = np.concatenate([weights, np.zeros(missing, dtype=np.float32)])
         return inputs, labels, weights
 
-    def _share(self, values: Array) -> Any:
+    def _share(self, values: Array, axis: int = 0) -> Any:
         if self._replicas == 1:
             return tf.constant(values)
-        shares = np.split(values, self._replicas, axis=1)
+        shares = np.split(values, self._replicas, axis=axis)
         return self._strategy.experimental_distribute_values_from_function(
             lambda context: tf.constant(shares[context.replica_id_in_sync_group])
         )
 
-    def _on_all(self, inputs: Any, labels: Any, weights: Any, count: Any) -> Any:
-        steps = tf.nest.flatten(labels, expand_composites=True)[0].shape[0]
-        if steps == 1:
-            return self._step(inputs, labels, weights, count, 0)[None]
+    def _step(self, inputs: Any, labels: Any, weights: Any, count: Any) -> Any:
+        if self._replicas == 1:
+            return self._one(inputs, labels, weights, count)
+        sums = self._strategy.run(self._on_replica, args=(inputs, labels, weights, count))
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+
+    def _steps(self, inputs: Any, labels: Any, weights: Any, count: Any, steps: Any) -> Any:
         results = tf.TensorArray(tf.float32, size=steps, element_shape=(3,))
         for step in tf.range(steps):
             # Each step begins with the weights that the one before it left.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-            results = results.write(step, self._step(inputs, labels, weights, count, step))
+            batch = [self._batch_of(part, step) for part in (inputs, labels, weights)]
+            results = results.write(step, self._step(*batch, count))
         return results.stack()
 
-    def _step(self, inputs: Any, labels: Any, weights: Any, count: Any, step: Any) -> Any:
-        if self._replicas == 1:
-            return self._one(inputs[step], labels[step], weights[step], count)
-        sums = self._strategy.run(
-            lambda x, y, w: self._on_replica(x[step], y[step], w[step], count), args=(inputs, labels, weights)
-        )
-        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+    def _batch_of(self, stacked: Any, step: Any) -> Any:
+        return stacked[step] if self._replicas == 1 else self._strategy.run(lambda part: part[step], args=(stacked,))
 
     def _on_replica(self, inputs: Any, labels: Any, weights: Any, count: Any) -> Any:
         with tf.GradientTape() as tape:
