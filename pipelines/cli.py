@@ -156,9 +156,8 @@ def data_inspect(
     overrides: SetOption = None,
 ) -> None:
     """Count images, sizes and groups of a source, and list its problems. Writes nothing."""
-    from assay.data.inspect import inspect_source
-
     from assay.config import apply_overrides, load_config, parse_config
+    from assay.data.inspect import inspect_source
 
     if config is None:
         resolved = parse_config(apply_overrides({"version": 1}, overrides or []), "--set")
@@ -237,9 +236,11 @@ def registry_list(
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """List models and their versions; the champion is marked."""
-    from pipelines.console import print_versions
+    from rich.console import Console
 
-    print_versions(storage, name)
+    from pipelines.views import print_versions
+
+    print_versions(Console(highlight=False), storage, name)
 
 
 @registry_app.command("show")
@@ -249,9 +250,11 @@ def registry_show(
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """Show one version: its metrics, where it came from, and the decisions about it."""
-    from pipelines.console import print_version
+    from rich.console import Console
 
-    print_version(storage, name, version)
+    from pipelines.views import print_version
+
+    print_version(Console(highlight=False), storage, name, version)
 
 
 @registry_app.command("rollback")
@@ -261,11 +264,10 @@ def registry_rollback(
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """Make an earlier version the champion again; nothing is deleted."""
+    from assay.storage.objects import open_store
     from assay.storage.registry import ModelRegistry
 
-    from assay.storage.objects import open_store
-
-    version = ModelRegistry(open_store(storage), name).rollback(to)
+    version = ModelRegistry(open_store(storage), name).rollback(to, reason="asked for on the command line")
     typer.echo(f"{name}: the champion is now {version}")
 
 
