@@ -23,6 +23,7 @@ SPLITS = ("train", "valid", "test")
 
 Array = npt.NDArray[Any]
 Labels = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.int64]
 
 
 class ShardedArray:

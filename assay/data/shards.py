@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import io
 import json
 import os
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
-from assay.data.dataset import DATASET_FILE, SCHEMA_VERSION, SPLITS, Array, Dataset, Labels
-from assay.errors import AssayError, InputError
+from assay.data.dataset import DATASET_FILE, SCHEMA_VERSION, SPLITS, Array, Counts, Dataset, Labels
+from assay.data.missing import window_statistics
 from assay.hashing import hash_json
+from assay.storage.objects import disk_errors, new_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,74 +113,38 @@ def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
 
 
 class ChannelStatistics:
-    """Mean and standard deviation of each channel, streamed; exact for uint8 in whatever order blocks arrive."""
+    """Mean and standard deviation of each channel of images, exact in whatever order and parts they are counted.
 
-    def __init__(self, channels: int) -> None:
-        self._count = 0
-        self._histogram = np.zeros((channels, 256), np.int64)
+    Args:
+        channels: Their number.
+        histogram: Counts (channels, 256) to start from.
+    """
+
+    def __init__(self, channels: int, histogram: Counts | None = None) -> None:
+        self.histogram = np.zeros((channels, 256), np.int64) if histogram is None else histogram
 
     def add(self, images: Array) -> None:
-        """Count the pixels of a block of images uint8 (B,H,W,C)."""
-        channels = len(self._histogram)
-        pixels = images.reshape(-1, channels)
-        self._count += len(pixels)
-        for channel in range(channels):
-            self._histogram[channel] += np.bincount(pixels[:, channel], minlength=256)
+        """Count the pixels of images uint8 (B,H,W,C)."""
+        _, height, width, channels = images.shape
+        # OpenCV counts in float32, which is exact up to 2 ** 24.
+        rows = max(1, 2**24 // (height * width))
+        for start in range(0, len(images), rows):
+            pixels = images[start : start + rows].reshape(-1, width, channels)
+            for channel in range(channels):
+                self.histogram[channel] += cv2.calcHist([pixels], [channel], None, [256], [0, 256])[:, 0].astype(
+                    np.int64
+                )
 
     def result(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and standard deviation of each channel, in grey levels 0..255."""
         levels = np.arange(256, dtype=np.int64)
-        total = self._histogram @ levels
-        squares = self._histogram @ levels**2
         means, deviations = [], []
-        for channel_total, channel_squares in zip(total.tolist(), squares.tolist(), strict=True):
-            means.append(channel_total / self._count)
+        for counts in self.histogram:
             # Python's integers are exact however many pixels there are.
-            deviations.append(((self._count * channel_squares - channel_total**2) / self._count**2) ** 0.5)
+            count, total, squares = int(counts.sum()), int(counts @ levels), int(counts @ levels**2)
+            means.append(total / count)
+            deviations.append(((count * squares - total**2) / count**2) ** 0.5)
         return tuple(means), tuple(deviations)
-
-
-@contextlib.contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """Give a temporary sibling of ``folder`` that takes its name when the block ends well, and vanishes otherwise.
-
-    Args:
-        folder: Must not exist, or be empty, or hold an earlier dataset (which is then replaced).
-
-    Raises:
-        InputError: ``folder`` holds something else, or cannot be written.
-        AssayError: The disk is full.
-    """
-    _check_target(folder)
-    temporary: Path | None = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
-        temporary.mkdir()
-        yield temporary
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(folder.parent).free / 2**20
-            raise AssayError(
-                f"{folder}: the disk is full ({free:,.0f} MiB free). Free some space or choose another folder; "
-                "nothing was left behind."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and temporary is None:
-            raise InputError(f"{folder}: cannot be written ({error.strerror}). Choose a folder of your own.") from error
-        raise
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _check_target(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file, but the dataset needs a folder. Choose another name.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / DATASET_FILE).is_file():
-        raise InputError(f"{folder}: is not empty and holds no dataset. Choose an empty or new folder.")
 
 
 def write_description(root: Path, description: Mapping[str, Any]) -> None:
@@ -208,7 +170,7 @@ def write_dataset(
     """Write arrays that fit in memory as a dataset; preprocess does the same for files of any number.
 
     Args:
-        out_dir: The folder to write; see `new_folder`.
+        out_dir: The folder to write; absent or empty.
         splits: For train, valid and test: inputs uint8 (N,H,W,C) or float32 (N,T,C), labels int (N,), and records
             with one row each (None: ids are made up).
         classes: Class names in the order of the labels.
@@ -225,7 +187,7 @@ def write_dataset(
         raise ValueError(f"a dataset has the splits {', '.join(SPLITS)}. Received: {', '.join(splits)}")
     train = splits["train"][0]
     kind = "image" if train.ndim == 4 else "sensor"
-    with new_folder(out_dir) as root:
+    with disk_errors(out_dir), new_folder(out_dir) as root:
         parts = {}
         for name in SPLITS:
             inputs, labels, records = splits[name]
@@ -240,8 +202,7 @@ def write_dataset(
             statistics.add(train)
             mean, std = statistics.result()
         else:
-            values = train.reshape(-1, train.shape[-1]).astype(np.float64)
-            mean, std = tuple(values.mean(0).tolist()), tuple(values.std(0).tolist())
+            mean, std = window_statistics([train], train.shape[-1])
         content = [[_digest(splits[name][0]), _digest(np.asarray(splits[name][1], np.int64))] for name in SPLITS]
         write_description(
             root,

@@ -17,14 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.config import DataConfig
-from assay.data.dataset import SPLITS
+from assay.data.dataset import SPLITS, Counts
 from assay.errors import InputError
 from assay.observability.progress import log
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
