@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,12 +98,12 @@ class Snapshot:
         (self.root / "snapshot.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
-def fingerprint(columns: Mapping[str, pd.Series], kind: str) -> str:
+def fingerprint(table: pd.DataFrame, kind: str) -> str:
     """Return the SHA-256 (hex) over the sorted (id, label, split, group, sha256) of all examples, and the kind.
 
     Args:
-        columns: A table, or a mapping, with those columns.
+        table: One row an example, with those columns.
         kind: ``image`` or ``sensor``.
     """
-    rows = sorted(zip(*(columns[name] for name in ("id", "label", "split", "group", "sha256")), strict=True))
+    rows = sorted(zip(*(table[name] for name in ("id", "label", "split", "group", "sha256")), strict=True))
     return hash_json({"kind": kind, "rows": rows})

@@ -1,0 +1,140 @@
+"""Ingest: read a source once, set aside what cannot be used, and store what remains under its fingerprint."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assay.config import DataConfig
+from assay.data.checks import refusals, summarise_reasons
+from assay.data.quality import write_quality
+from assay.data.snapshot import Snapshot, fingerprint
+from assay.data.summary import summarise
+from assay.data.survey import Survey, survey
+from assay.errors import InputError
+from assay.observability.progress import log
+from assay.storage.objects import disk_errors, is_remote, open_store
+
+_MARKER = "snapshot.json"
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """Where the snapshot is.
+
+    Attributes:
+        snapshot_uri: ``<storage root>/snapshots/<fingerprint>``: the cache key of all that follows.
+        snapshot_dir: The same as a local folder (a copy, where the storage is remote).
+        fingerprint: SHA-256 (hex) of the examples.
+        metrics: Counts, and the rate.
+    """
+
+    snapshot_uri: str
+    snapshot_dir: Path
+    fingerprint: str
+    metrics: dict[str, float]
+
+
+def ingest(data: DataConfig, storage_root: str, work_dir: Path) -> IngestResult:
+    """Read the source and write its snapshot, whole or not at all.
+
+    Args:
+        data: The source, and how to read it.
+        storage_root: A local directory or ``gs://bucket/prefix``.
+        work_dir: For a remote storage: the folder where the snapshot is written before it is uploaded.
+
+    Raises:
+        InputError: The source is missing, empty, contradicts itself, has too many unusable files, fewer than
+            two classes, or a class too small to split.
+        AssayError: The storage cannot be written.
+    """
+    started = time.monotonic()
+    found = survey(data.source, data)
+    reading_seconds = time.monotonic() - started
+    refused = refusals(found)
+    if refused:
+        raise InputError(refused[0])
+    figures = summarise(found)
+    key = fingerprint(found.table, data.kind)
+    remote = is_remote(storage_root)
+    target = (work_dir if remote else Path(storage_root).resolve() / "snapshots") / key
+    snapshot = Snapshot(
+        root=target, source=found.source.uri, kind=data.kind, classes=found.classes, fingerprint=key, report=figures
+    )
+    _write(snapshot, found, figures)
+    uri = str(target)
+    if remote:
+        open_store(storage_root).upload_dir(target, f"snapshots/{key}", marker=_MARKER)
+        uri = f"{storage_root.rstrip('/')}/snapshots/{key}"
+    _tell(found, figures)
+    duplicates = figures["duplicates"]
+    return IngestResult(
+        snapshot_uri=uri,
+        snapshot_dir=target,
+        fingerprint=key,
+        metrics={
+            "images": len(found.table),
+            "images_set_aside": len(found.set_aside),
+            "bad_fraction": len(found.set_aside) / found.total,
+            "classes": len(found.classes),
+            "groups": figures["groups"]["after_joining_duplicates"],
+            "duplicate_sets": duplicates["sets"],
+            "duplicate_images": duplicates["images"],
+            "ingest_seconds": time.monotonic() - started,
+            "images_per_second": found.total / max(reading_seconds, 1e-9),
+        },
+    )
+
+
+def _write(snapshot: Snapshot, found: Survey, figures: dict[str, Any]) -> None:
+    """Write the snapshot beside its place, then put it there; an older one of the same content goes."""
+    target = snapshot.root
+    with disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=f".{target.name[:16]}-", dir=target.parent))
+    try:
+        with disk_errors(target):
+            stage.chmod(0o755)
+            staged = Snapshot(stage, snapshot.source, snapshot.kind, snapshot.classes, snapshot.fingerprint, figures)
+            _write_quarantine(stage / "quarantine.csv", found)
+            write_quality(stage / "quality.html", found, figures, snapshot.fingerprint)
+            staged.write(found.table)
+            _replace(stage, target)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _replace(stage: Path, target: Path) -> None:
+    # A folder cannot be renamed over another one that holds files: the old one steps aside first. Its content
+    # is the same; what may differ is where the source lies.
+    old = stage.with_name(f"{stage.name}.old")
+    if target.exists():
+        target.replace(old)
+    try:
+        stage.replace(target)
+    finally:
+        if not target.exists() and old.exists():
+            old.replace(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_quarantine(path: Path, found: Survey) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("uri", "reason"))
+        writer.writerows((one.uri, one.reason) for one in found.set_aside)
+
+
+def _tell(found: Survey, figures: dict[str, Any]) -> None:
+    groups = figures["groups"]
+    of_groups = f", {groups['given']:,} groups" if groups["given"] else ""
+    log(f"{figures['used']:,} examples of {len(found.classes)} classes{of_groups}, from {figures['layout']}")
+    if found.set_aside:
+        log(f"{len(found.set_aside):,} files set aside: {summarise_reasons(found)} (quality.html shows them)")
+    for line in (*figures["notes"], *figures["warnings"]):
+        log(line)
