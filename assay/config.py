@@ -504,3 +504,37 @@ def _set(values: dict[str, Any], override: str) -> None:
 def dump_config(config: Section) -> str:
     """Return the resolved config as YAML, in the order of the schema."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def config_template() -> str:
+    """Return a config with every key at its default and what it means beside it, as YAML."""
+    return "\n".join([*TEMPLATE_HEADER, *_template_lines(RunConfig, RunConfig(version=SCHEMA_VERSION), 0)]) + "\n"
+
+
+TEMPLATE_HEADER = (
+    "# What for:  a start for your own images: keep the lines that you change, delete the rest.",
+    "# Command:   make run CONFIG=my.yaml DATA=path/to/images",
+    "# Expect:    what you know of your data; the report says how sure the figures are.",
+    "# Cost:      grows with images, their size and the epochs; the report says what each step took.",
+)
+TEMPLATE_WIDTH = 120
+
+
+def _template_lines(section: type[BaseModel], defaults: BaseModel, depth: int) -> Iterable[str]:
+    indent = "  " * depth
+    values = defaults.model_dump(mode="json")
+    for name, field in section.model_fields.items():
+        inner, default = _model_of(field.annotation), getattr(defaults, name)
+        comment = "# " + (field.description or "") + _range_of(field)
+        if inner is not None and default is not None:
+            yield f"{indent}{name}:" + (f"  {comment}" if field.description else "")
+            yield from _template_lines(inner, default, depth + 1)
+            continue
+        if inner is not None:
+            comment += f"; or {json.dumps(inner().model_dump(mode='json'))}"
+        line = f"{indent}{name}: {json.dumps(values[name])}"
+        if len(line) + 2 + len(comment) <= TEMPLATE_WIDTH:
+            yield f"{line}  {comment}"
+        else:
+            yield f"{indent}{comment}"
+            yield line

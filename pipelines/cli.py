@@ -149,6 +149,14 @@ def config_explain(
         typer.echo(f"{name:<{width}}  {description} (default: {default})" if description else f"{name}")
 
 
+@config_app.command("template")
+def config_template() -> None:
+    """Print a config with every key at its default and what it means beside it."""
+    from assay.config import config_template as template
+
+    typer.echo(template(), nl=False)
+
+
 @data_app.command("inspect")
 def data_inspect(
     source: Annotated[str, typer.Argument(help="Folder, labels.csv folder, gs://..., tfds://... or demo://...")],

@@ -54,9 +54,7 @@ def print_versions(console: Console, storage: str, name: str | None) -> None:
     store = open_store(storage)
     names = [name] if name else list_models(store)
     if not names:
-        raise InputError(
-            f"{storage}: no models are kept here yet. `make run` trains one; --storage names another place."
-        )
+        raise InputError(f"{storage}: no models are kept here yet. `make run` trains one; see --storage.")
     table = Table(box=None, pad_edge=False)
     for heading in ("model", "version", "", "test AUC", "architecture", "created"):
         table.add_column(heading)

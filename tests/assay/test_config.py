@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.config import RunConfig, dump_config, explain_keys, known_keys, load_config, parse_config
+from assay.config import RunConfig, config_template, dump_config, explain_keys, known_keys, load_config, parse_config
 from assay.errors import InputError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "pipelines" / "configs").glob("*.yaml"))
@@ -120,6 +120,12 @@ def test_every_key_is_explained() -> None:
     assert explain_keys("finetune.optimizer.name")[0][1] == '"adamw"'
     with pytest.raises(InputError, match="finetune"):
         explain_keys("finetun")
+
+
+def test_the_template_has_every_key_at_its_default() -> None:
+    path = next(path for path in CONFIGS if path.stem == "template")
+    assert path.read_text(encoding="utf-8") == config_template()
+    assert load_config(path) == RunConfig(version=1)
 
 
 def test_a_section_that_has_not_changed_keeps_its_fingerprint() -> None:
