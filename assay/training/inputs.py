@@ -1,14 +1,13 @@
-"""The training input: batches gathered from memory-mapped shards, augmented in threads, fed to Keras as uint8.
+"""The training input: batches gathered from memory-mapped shards and augmented in threads ahead of their use.
 
-Keras's own adapter carries the batches (`from_generator` with prefetch): its 30 microseconds an image are a
-hundredth of a step of the smallest network here, and `tf.data` with `numpy_function` costs the same.
-Threads are kept here rather than in Keras's enqueuer, which starts a pool every epoch and waits at its end.
+The training loop reads the arrays by number, so that nothing lies between it and the threads. `keras.Model.fit`
+reads them too: its own adapter (`from_generator` with prefetch) adds 30 microseconds an image, as
+`numpy_function` in `tf.data` does, and its enqueuer, which starts a pool every epoch, is left out.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
@@ -16,8 +15,10 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-# Batches being made beyond the one asked for, for each worker.
-_AHEAD = 2
+from assay.training.precision import available_cores
+
+# Batches made ahead of the one asked for, beyond one for each worker: what evens out a slow one.
+_SPARE = 2
 
 
 class BatchTransform(Protocol):
@@ -36,8 +37,7 @@ class Batches(keras.utils.PyDataset):
     The order of the images and what is done to them depend on (seed, epoch) only: not on the number of
     workers, and not on what was read before. Keras advances the epoch after each pass over the data, so
     give evaluation a `Batches` of its own. Call ``fit`` with ``shuffle=False``: Keras would otherwise mix the
-    batches by Python's own generator. A loop that may be resumed, or that runs on several devices, adds
-    `FollowEpochs` to its callbacks.
+    batches by Python's own generator.
 
     Args:
         inputs: Images uint8 (N, H, W, C) or windows float32 (N, T, C): an array or a `ShardedArray`.
@@ -91,7 +91,7 @@ class Batches(keras.utils.PyDataset):
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         with self._lock:
-            for position in range(index, min(index + 1 + _AHEAD * self.threads, len(self))):
+            for position in range(index, min(index + 1 + self.threads + _SPARE, len(self))):
                 if position not in self._coming:
                     self._coming[position] = self._pool.submit(self._make, position, self.epoch, self._order)
             batch = self._coming.pop(index)
@@ -132,25 +132,6 @@ class Batches(keras.utils.PyDataset):
         return inputs, self.labels[chosen], self.weights[chosen]
 
 
-class FollowEpochs(keras.callbacks.Callback):
-    """Keeps the epoch of a `Batches` equal to that of the training loop, whatever Keras reads beforehand.
-
-    With several devices Keras takes a batch to build the model, which looks like a pass over the data.
-
-    Args:
-        batches: What the loop trains on.
-    """
-
-    def __init__(self, batches: Batches) -> None:
-        super().__init__()
-        self.batches = batches
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Go to the epoch that begins."""
-        if self.batches.epoch != epoch:
-            self.batches.set_epoch(epoch)
-
-
 def default_workers() -> int:
     """Return how many threads make batches: half of those this process may use, the rest being the network's."""
-    return max(1, min(8, len(os.sched_getaffinity(0)) // 2))
+    return max(1, min(8, available_cores() // 2))
