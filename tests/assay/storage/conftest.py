@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from assay.models.artifact import ModelInfo, copy_model, save_model, update_info
 from assay.storage.objects import ObjectStore, open_store
 
 
@@ -25,6 +26,21 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def store(root: str) -> ObjectStore:
     """An empty store of each kind."""
     return open_store(root)
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three models that differ."""
+    import keras
+
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(inputs)))
+    first, *others = (tmp_path_factory.mktemp("model") / "model" for _ in range(3))
+    save_model(model, first, ModelInfo(name="tiny", classes=("a", "b"), input_shape=(8, 8, 3)))
+    for index, folder in enumerate(others):
+        copy_model(first, folder)
+        update_info(folder, threshold=0.1 * (index + 1))
+    return [first, *others]
 
 
 @dataclasses.dataclass
