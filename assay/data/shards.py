@@ -131,9 +131,8 @@ class ChannelStatistics:
         for start in range(0, len(images), rows):
             pixels = images[start : start + rows].reshape(-1, width, channels)
             for channel in range(channels):
-                self.histogram[channel] += cv2.calcHist([pixels], [channel], None, [256], [0, 256])[:, 0].astype(
-                    np.int64
-                )
+                counts = cv2.calcHist([pixels], [channel], None, [256], [0, 256])
+                self.histogram[channel] += counts.ravel().astype(np.int64)
 
     def result(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and standard deviation of each channel, in grey levels 0..255."""
