@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+# After the deadline workers may finish the epoch that they are in.
+GRACE_SECONDS = 120.0
+
 
 @dataclass(frozen=True)
 class Poll:

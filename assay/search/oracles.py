@@ -117,7 +117,9 @@ class SteadyOracle(keras_tuner.Oracle):
 
     def needed(self) -> set[str]:
         """Return the trials whose checkpoints may be asked for again: those under way and what they continue."""
-        under_way = [*self.ongoing_trials.values(), *(self.trials[trial_id] for trial_id in self._retry_queue)]
+        # Copies: workers' requests change both from another thread.
+        ongoing, waiting = list(self.ongoing_trials.values()), list(self._retry_queue)
+        under_way = ongoing + [self.trials[trial_id] for trial_id in waiting]
         parents = {trial.hyperparameters.values.get(PARENT) for trial in under_way}
         return {trial.trial_id for trial in under_way} | {parent for parent in parents if parent}
 

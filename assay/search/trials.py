@@ -20,9 +20,9 @@ import tensorflow as tf
 from assay.data.dataset import Dataset
 from assay.errors import AssayError
 from assay.hashing import hash_json
-from assay.search.hypermodels import Built, HyperModel, train_config
+from assay.search.hypermodels import Built, open_hypermodel, train_config
 from assay.search.results import TrialRow
-from assay.search.space import SearchSpace, Values
+from assay.search.space import Values, resolve_space
 from assay.search.spec import SearchSpec
 from assay.storage.objects import open_store
 from assay.training.checkpoint import Checkpoint
@@ -101,12 +101,15 @@ class TrialRunner:
     Args:
         spec: The search.
         dataset: What it trains on.
-        space: The hyperparameters.
-        hypermodel: What is searched.
+
+    Raises:
+        InputError: The search does not suit the data.
     """
 
-    def __init__(self, spec: SearchSpec, dataset: Dataset, space: SearchSpace, hypermodel: HyperModel) -> None:
-        self.spec, self.dataset, self.space, self.hypermodel = spec, dataset, space, hypermodel
+    def __init__(self, spec: SearchSpec, dataset: Dataset) -> None:
+        self.spec = spec
+        self.space = resolve_space(spec.search, dataset.input_shape, len(dataset.train))
+        self.hypermodel = open_hypermodel(spec, dataset)
         self.records = Records(spec.location)
 
     def run(self, trial: str, drawn: Mapping[str, Any], place: Place) -> TrialRow:

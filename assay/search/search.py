@@ -1,0 +1,236 @@
+"""The search step: hyperparameters searched with KerasTuner, the table of trials, and the best trial's model.
+
+A killed search goes on where it stood: its state lies at its location in the run's storage until it has succeeded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assay.augmentation.policy import Policy
+from assay.config import RuntimeConfig, SearchConfig
+from assay.data.dataset import DATASET_FILE, Dataset
+from assay.errors import AssayError
+from assay.observability.progress import Progress, log
+from assay.search.group import GRACE_SECONDS, WorkerGroup
+from assay.search.results import BEST_FILE, TRIALS_FILE, TrialRow, best_row, epochs_spent, write_csv
+from assay.search.spec import SearchSpec
+from assay.storage.objects import ObjectNotFound, ObjectStore, is_remote, new_file, open_store
+from assay.training.result import TrainingResult
+
+if TYPE_CHECKING:
+    from assay.search.ledger import Ledger
+    from assay.search.oracles import SteadyOracle
+    from assay.search.trials import TrialRunner
+
+PAGE_FILE = "trials.html"
+# What changes how a search is run and not what it finds.
+NOT_OF_THE_RESULT = ("enabled", "workers", "placement", "worker_restarts", "deadline_minutes", "finish_best")
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """The trials of a search in the order in which they ended, and what is to be said of it."""
+
+    rows: Sequence[TrialRow]
+    remarks: Sequence[str]
+
+
+def run_search(
+    search: SearchConfig,
+    runtime: RuntimeConfig,
+    dataset_dir: Path,
+    policy: Policy,
+    out_dir: Path,
+    seed: int,
+    storage_root: str,
+) -> TrainingResult:
+    """Search hyperparameters and write the best trial's model with the table of all trials.
+
+    Args:
+        search: What is searched, how, and with how many workers.
+        runtime: Precision, threads, XLA; workers share the cores.
+        dataset_dir: What preprocess wrote; its training and validation splits are read.
+        policy: The augmentation of training images.
+        out_dir: Created where missing; gets what `write_result` writes, ``trials.csv``, ``trials.html`` and
+            ``best_hyperparameters.json``.
+        seed: Of the draws, initial weights, order, augmentation and dropout.
+        storage_root: Where the search's state is kept until its end.
+
+    Returns:
+        The best model's folder, metrics and history.
+
+    Raises:
+        InputError: The search does not suit the data.
+        AssayError: No trial has a score; the message has the last one's reason.
+    """
+    from assay.search.hypermodels import architecture
+    from assay.search.page import write_page
+    from assay.search.plan import budget_epochs
+    from assay.search.trials import TrialRunner
+    from assay.training.checkpoint import checkpoint_location, remove_checkpoints
+    from assay.training.precision import apply_runtime
+    from assay.training.result import Trained, write_result
+
+    dataset = Dataset.open(dataset_dir)
+    precision = apply_runtime(runtime, seed)
+    config = search.model_dump(mode="json", exclude=set(NOT_OF_THE_RESULT))
+    location = checkpoint_location(
+        storage_root,
+        "search",
+        dataset=dataset.fingerprint,
+        config=config,
+        policy=policy.model_dump(mode="json"),
+        seed=seed,
+        precision=precision,
+    )
+    if not is_remote(location):
+        location = str(Path(location).resolve())
+    deadline = None if search.deadline_minutes is None else time.time() + 60 * search.deadline_minutes
+    spec = SearchSpec(search, runtime, policy, str(dataset_dir.resolve()), location, seed, deadline)
+    runner = TrialRunner(spec, dataset)
+    for sentence in runner.space.removed:
+        log(sentence)
+    outcome = _run(spec, dataset, runner)
+    best = best_row(outcome.rows, search.objective)
+    if best is None:
+        # Left in place, the failures would end the next try before it begins.
+        remove_checkpoints(location)
+        reason = outcome.rows[-1].note if outcome.rows else "no trial was begun"
+        why = f" ({'; '.join(outcome.remarks)})" if outcome.remarks else ""
+        raise AssayError(f"search: none of {len(outcome.rows)} trials has a score{why}. The last one: {reason}")
+    budget = search.trials * search.epochs
+    if search.tuner == "hyperband":
+        budget = budget_epochs(search.trials, search.epochs, search.budget)
+    _tell(outcome, best, search, budget)
+
+    cut = not best.note and best.total_epochs < search.epochs
+    epochs = search.epochs if search.finish_best and cut else best.total_epochs
+    built, history = runner.fit(best, epochs)
+    runner.hypermodel.finish(built)
+    # The trials that it continues have given their names to its first epochs.
+    history.phase = "search"
+    for line in history.rows:
+        line["phase"] = history.phase
+    extra = {
+        "search_trials": len(outcome.rows),
+        "search_failed_trials": sum(not row.completed for row in outcome.rows),
+        "search_epochs": epochs_spent(outcome.rows),
+        "search_budget_epochs": budget,
+        "train_seconds": sum(row.seconds for row in outcome.rows),
+    }
+    chosen = architecture(search, best.values, dataset.input_shape)
+    weights_hash = runner.hypermodel.weights_hash
+    trained = Trained(built.whole, chosen, [history], search, policy, seed, precision, weights_hash, extra)
+    result = write_result(trained, dataset, out_dir)
+    fields = runner.space.fields
+    remarks = [*runner.space.removed, *outcome.remarks]
+    with new_file(out_dir / TRIALS_FILE) as stage:
+        write_csv(stage, outcome.rows, search.objective, fields)
+    with new_file(out_dir / PAGE_FILE) as stage:
+        write_page(stage, outcome.rows, search.objective, fields, budget, remarks)
+    with new_file(out_dir / BEST_FILE) as stage:
+        stage.write_text(json.dumps(best.values, indent=1) + "\n", encoding="utf-8")
+    remove_checkpoints(location)
+    return result
+
+
+def _tell(outcome: _Outcome, best: TrialRow, search: SearchConfig, budget: int) -> None:
+    values = ", ".join(f"{name} {value}" for name, value in best.values.items())
+    spent = epochs_spent(outcome.rows)
+    log(
+        f"search: best {search.objective} {best.score:.4f} in trial {best.trial} ({values}); "
+        f"{len(outcome.rows)} trials, {spent} of {budget} epochs"
+    )
+    for remark in outcome.remarks:
+        log(f"search: {remark}")
+
+
+def _run(spec: SearchSpec, dataset: Dataset, runner: TrialRunner) -> _Outcome:
+    """Run the trials that are left, in this process or by workers, and return all."""
+    from assay.search.ledger import Ledger
+    from assay.search.tuner import SearchTuner, make_oracle, planned_trials
+
+    search = spec.search
+    with tempfile.TemporaryDirectory(prefix="assay-search-") as name:
+        scratch = Path(name)
+        directory, mirror = _state_folder(spec.location, scratch)
+        oracle = make_oracle(spec, dataset, runner.space, mirror)
+        with Progress("search", total=planned_trials(search), unit="trials") as progress:
+            ledger = Ledger(oracle, runner, progress)
+            tuner = SearchTuner(oracle, runner, directory, after_trial=ledger.update)
+            tuner.save()
+            if oracle.end_order:
+                log(f"search: continued after {len(oracle.end_order)} trials")
+                ledger.update()
+            if search.workers == 1 and search.placement != "pods":
+                tuner.search()
+            else:
+                _search_with_workers(spec, oracle, scratch, ledger)
+        remarks = [oracle.ended_because] if oracle.ended_because else []
+        return _Outcome(ledger.rows(), remarks)
+
+
+def _state_folder(location: str, scratch: Path) -> tuple[Path, ObjectStore | None]:
+    """Return the local folder of KerasTuner's state, and for remote storage where it is mirrored to."""
+    from assay.search.tuner import PROJECT
+
+    if not is_remote(location):
+        folder = Path(location)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder, None
+    with contextlib.suppress(ObjectNotFound):
+        open_store(location).download_dir(PROJECT, scratch / PROJECT)
+    # KerasTuner takes up a state only where this file of the tuner's is, which has nothing in it.
+    if (scratch / PROJECT / "oracle.json").exists():
+        (scratch / PROJECT / "tuner0.json").write_text("{}", encoding="utf-8")
+    return scratch, open_store(f"{location}/{PROJECT}")
+
+
+def _search_with_workers(spec: SearchSpec, oracle: SteadyOracle, scratch: Path, ledger: Ledger) -> None:
+    """Own the oracle, and have workers run the trials: pods where they are to be had, else processes."""
+    from assay.search.cluster import ClusterWorkers, in_cluster
+    from assay.search.workers import LOOPBACK, LocalWorkers, serve
+    from assay.training.precision import available_cores
+
+    search = spec.search
+    group: WorkerGroup
+    pods = search.placement == "auto" and in_cluster() and is_remote(spec.location)
+    if pods or search.placement == "pods":
+        spec = replace(spec, dataset=_share_dataset(spec))
+        spec.write()
+        left = None if spec.deadline is None else max(60, round(spec.deadline - time.time() + GRACE_SECONDS))
+        key = spec.location.rpartition("/")[2]
+        group = cluster = ClusterWorkers(
+            key, search.workers, spec.uri, restarts=search.worker_restarts, deadline_seconds=left
+        )
+        host = cluster.host
+    else:
+        # Each process has its share of the cores: its threads would only fight those of the others.
+        threads = max(1, (spec.runtime.workers or available_cores()) // search.workers)
+        spec = replace(spec, runtime=spec.runtime.model_copy(update={"workers": threads}))
+        spec.write()
+        group = LocalWorkers(spec.uri, search.workers, restarts=search.worker_restarts, folder=scratch)
+        host = LOOPBACK
+    serve(oracle, group, host, ledger.update)
+
+
+def _share_dataset(spec: SearchSpec) -> str:
+    """Return an address of the dataset that every pod can read, putting it there where it is not yet.
+
+    A local location is on a volume that the pods mount as this one does, and so is the dataset.
+    """
+    if not is_remote(spec.location):
+        return spec.dataset
+    store = open_store(spec.location)
+    if not store.exists(f"dataset/{DATASET_FILE}"):
+        log("search: the dataset is copied to where worker pods can read it")
+        store.upload_dir(Path(spec.dataset), "dataset", marker=DATASET_FILE)
+    return store.uri("dataset")
