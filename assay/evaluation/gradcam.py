@@ -119,9 +119,13 @@ class _Probe:
         values = tf.convert_to_tensor(inputs.astype(np.float32))
         with tf.GradientTape() as tape:
             tape.watch(values)
-            before, at = self.network(values, training=False) if self.has_maps else (
-                self.network(values, training=False),
-                values,
+            before, at = (
+                self.network(values, training=False)
+                if self.has_maps
+                else (
+                    self.network(values, training=False),
+                    values,
+                )
             )
             score = self._evidence(tf.cast(before, tf.float32), classes) * self.scale
         gradient = tape.gradient(score, at)
