@@ -308,7 +308,7 @@ class _Run:
 
     def _add_row(self, metrics: dict[str, float], weights: list[Array], on_epoch: OnEpoch | None) -> None:
         at, history = self.at, self.history
-        step = int(self.optimizer.iterations)
+        step = int(self.optimizer.iterations.numpy())
         row: dict[str, Any] = {
             "phase": history.phase,
             "epoch": at.epoch + 1,
@@ -336,7 +336,7 @@ class _Run:
             history.ended = ENDED_BY_CALLER
 
     def _end_diverged(self, what: str) -> None:
-        rate = float(self.schedule(self.optimizer.iterations))
+        rate = float(self.schedule(self.optimizer.iterations.numpy()))
         line = f"{what} at step {self.at.step} of epoch {self.at.epoch + 1}, at a learning rate of {rate:.3g}"
         if math.isnan(self.watch.best.value):
             raise DivergedError(f"{self.name}: {line}. Lower optimizer.learning_rate or set optimizer.clip_norm.")
