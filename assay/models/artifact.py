@@ -50,6 +50,8 @@ class ModelInfo(BaseModel):
     input_shape: tuple[int, ...] = Field(description="H,W,C of images in pixels, or T,C of sensor windows")
     color_mode: Literal["rgb", "grayscale"] = "rgb"
     preprocessing: str = Field("", description="what the network itself does to raw pixels, in words")
+    missing: Literal["error", "mean", "interpolate"] = Field("error", description="filling of missing sensor values")
+    channel_means: tuple[float, ...] = Field((), description="of the training split, for missing sensor values")
     threshold: float = Field(0.5, ge=0, le=1, description="of two classes: positive at this probability or above")
     temperature: float = Field(1.0, gt=0, description="logits are divided by it; 1: as trained")
     config: dict[str, Any] = Field(default_factory=dict, description="the resolved config of the run")
