@@ -85,11 +85,50 @@ def warnings(survey: Survey) -> list[str]:
         return []
     found = [*_balance(survey), *_leaks(table), *_shortcuts(table)]
     if survey.config.kind == "image":
-        found += _pixels(survey)
-    else:
+        blank = table["contrast"] < _BLANK_CONTRAST
+        found += _images(table, blank & (table["brightness"] < 16), "all black")
+        found += _images(table, blank & (table["brightness"] > 239), "all white")
+        found += _images(table, blank & table["brightness"].between(16, 239), "of one shade only")
+        dim = "of 16 bits, using less than an eighth of the range: it will look black, rescale it first"
+        found += _images(table, table["peak"] <= _DIM_PEAK, dim)
+        found += _stretched(survey)
+    return found
+
+
+def remarks(survey: Survey) -> list[str]:
+    """Return what was unusual about usable files and how it is dealt with, one line each.
+
+    Args:
+        survey: What was found in the source.
+    """
+    table, config = survey.table, survey.config
+    if table.empty:
+        return []
+    if config.kind == "sensor":
         missing = int((table["missing"] > 0).sum())
-        if missing:
-            found.append(f"{missing:,} windows have missing values; data.missing is {survey.config.missing}")
+        policy = "the training mean" if config.missing == "mean" else "interpolation in time"
+        return [f"{missing:,} windows have missing values, to be filled by {policy}"] if missing else []
+    promised = table["id"].map(extension_format)
+    found = [
+        *_images(
+            table, promised.notna() & (promised != table["format"]), "named for another format; used as what it is"
+        ),
+        *_images(table, table["frames"] > 1, "with several frames or pages: only the first is used"),
+        *_images(table, table["mode"].str.contains("A") & (table["mode"] != "LAB"), "with transparency: laid on white"),
+        *_images(table, table["oriented"], "turned or mirrored as the EXIF orientation asks"),
+    ]
+    grey = table["mode"].str.startswith(("L", "1", "I")) & (table["mode"] != "LAB")
+    if config.color_mode == "rgb" and grey.all():
+        found.append("all images are grey: data.color_mode grayscale makes smaller, faster networks")
+    elif config.color_mode == "rgb":
+        found += _images(table, grey, "grey among colour ones")
+    sizes = table.groupby(["height", "width"]).size()
+    if len(sizes) > 1:
+        height, width = _target_size(survey)
+        found.append(
+            f"{len(sizes):,} sizes, {table['width'].min()} x {table['height'].min()} to {table['width'].max()} x "
+            f"{table['height'].max()} (width x height); all become {width} x {height}"
+        )
     return found
 
 
@@ -115,16 +154,18 @@ def _leaks(table: pd.DataFrame) -> list[str]:
     disagreeing = int((sets["label"].nunique() > 1).sum())
     if disagreeing:
         found.append(
-            f"{disagreeing:,} sets of near duplicates carry different labels: one of each may be wrong (pictures below)"
+            f"{_counted(disagreeing, 'set')} of near duplicates with different labels: one of them may be wrong "
+            "(quality.html shows them)"
         )
     spanning = int((sets["split"].nunique() > 1).sum())
     if spanning:
-        found.append(f"{spanning:,} sets of duplicates span the splits that the source gives")
+        found.append(f"{_counted(spanning, 'set')} of duplicates in several of the splits that the source gives")
     named = table[table["given_group"] != ""].groupby("given_group")["split"].nunique()
-    if (named > 1).any():
+    torn = named.index[named > 1]
+    if len(torn):
         found.append(
-            f"{int((named > 1).sum()):,} groups (slides, patients) span the splits that the source gives "
-            f"(first: {named.index[int(np.argmax(named.to_numpy() > 1))]})"
+            f"{_counted(len(torn), 'group')} (slide, patient) in several of the splits that the source gives "
+            f"(first: {torn[0]})"
         )
     sizes = table["group"].value_counts()
     if len(table) > 10 and sizes.iloc[0] > _LARGE_GROUP * len(table):
@@ -168,40 +209,27 @@ def _auc(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> fl
     return float((ranks - count * (count + 1) / 2) / (count * (len(scores) - count)))
 
 
-def _pixels(survey: Survey) -> list[str]:
-    table, config = survey.table, survey.config
-    found = []
+def _stretched(survey: Survey) -> list[str]:
+    table = survey.table
+    height, width = _target_size(survey)
+    change = (table["width"] / table["height"]) / (width / height)
+    stretched = (change > _ASPECT_CHANGE) | (change < 1 / _ASPECT_CHANGE)
+    return _images(table, stretched, f"stretched by more than {_ASPECT_CHANGE - 1:.0%} to become {width} x {height}")
 
-    def say(rows: npt.NDArray[np.bool_] | pd.Series, text: str) -> None:
-        count = int(rows.sum())
-        if count:
-            first = table["id"][rows].iloc[0]
-            found.append(f"{count:,} image{'s' if count > 1 else ''} {text} (first: {first})")
 
-    blank = table["contrast"] < _BLANK_CONTRAST
-    say(blank & (table["brightness"] < 16), "all black")
-    say(blank & (table["brightness"] > 239), "all white")
-    say(blank & table["brightness"].between(16, 239), "of one shade only")
-    say(table["peak"] <= _DIM_PEAK, "of 16 bits use less than an eighth of the range and will look black: rescale them")
-    promised = table["id"].map(extension_format)
-    say(promised.notna() & (promised != table["format"]), "named for another format than they have; used all the same")
-    say(table["frames"] > 1, "with several frames or pages: only the first is used")
-    say(table["mode"].str.contains("A") & (table["mode"] != "LAB"), "with transparency: laid on white")
-    say(table["oriented"], "turned or mirrored as their EXIF orientation asks")
-    grey = table["mode"].str.startswith(("L", "1", "I"))
-    if config.color_mode == "rgb":
-        if grey.all():
-            found.append("all images are grey: data.color_mode grayscale makes smaller, faster networks")
-        elif grey.any():
-            say(grey, "grey among colour ones")
-    sizes = table.groupby(["height", "width"]).size().sort_values(ascending=False)
-    if len(sizes) > 1:
-        height, width = config.image_size or sizes.index[0]
-        change = (table["width"] / table["height"]) / (width / height)
-        stretched = np.maximum(change, 1 / change) > _ASPECT_CHANGE
-        found.append(
-            f"{len(sizes):,} sizes, {table['width'].min()} x {table['height'].min()} to {table['width'].max()} x "
-            f"{table['height'].max()} (width x height); all become {width} x {height}"
-        )
-        say(stretched, f"stretched by more than {_ASPECT_CHANGE - 1:.0%} on the way")
-    return found
+def _target_size(survey: Survey) -> tuple[int, int]:
+    """Return height and width that preprocessing will give to all images."""
+    if survey.config.image_size is not None:
+        return survey.config.image_size
+    height, width = survey.table.groupby(["height", "width"]).size().sort_values(ascending=False).index[0]
+    return height, width
+
+
+def _images(table: pd.DataFrame, chosen: pd.Series, text: str) -> list[str]:
+    """Return one line that counts the chosen images and names the first, or none."""
+    count = int(chosen.sum())
+    return [f"{_counted(count, 'image')} {text} (first: {table['id'][chosen].iloc[0]})"] if count else []
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"

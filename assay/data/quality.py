@@ -109,7 +109,7 @@ def _histogram(table: pd.DataFrame) -> list[dict[str, Any]]:
     for number, (name, share) in enumerate(list(shares.items())[: len(palette)]):
         steps = np.repeat(share / top, 2)
         places = np.repeat(np.arange(33) / 32, 2)[1:-1]
-        points = " ".join(f"{600 * x:.1f},{120 - 110 * y:.1f}" for x, y in zip(places, steps, strict=True))
+        points = " ".join(f"{1000 * x:.1f},{100 - 92 * y:.1f}" for x, y in zip(places, steps, strict=True))
         lines.append({"name": str(name), "colour": palette[number], "points": points})
     lines[0] |= {"low": f"{low:,.3g}", "high": f"{high:,.3g}"}
     return lines

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from assay.data.checks import kind_of_reason, warnings
+from assay.data.checks import kind_of_reason, remarks, warnings
 from assay.data.sources.splits import SPLITS
 from assay.data.survey import Survey
 
@@ -54,7 +54,7 @@ def summarise(survey: Survey) -> dict[str, Any]:
             "sets": int(in_sets["duplicates"].nunique()),
             "images": len(in_sets),
         },
-        "notes": list(survey.notes),
+        "notes": [*survey.notes, *remarks(survey)],
         "warnings": warnings(survey),
     }
 

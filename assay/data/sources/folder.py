@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Sequence
 
 from assay.data.sources.base import Entry, Listing, Rejected
 from assay.data.sources.splits import SPLIT_NAMES, SPLITS, split_of
-from assay.errors import InputError, did_you_mean
+from assay.errors import InputError
 
 
 def list_class_folders(root: str, names: Sequence[str], extensions: frozenset[str]) -> Listing:
@@ -43,8 +44,9 @@ def list_class_folders(root: str, names: Sequence[str], extensions: frozenset[st
     rejected = [Rejected(f"{root}/{name}", "in no class folder") for name in stray]
     splits = {top: split_of(top) for top in tops}
     holds_classes = {name.split("/", 1)[0] for name in names if name.count("/") >= 2}
-    named = {split for top, split in splits.items() if split is not None and top in holds_classes}
-    if "train" in named and (len(named) > 1 or len(tops) == 1):
+    named = [top for top, split in splits.items() if split is not None]
+    has_train = any(splits[top] == "train" and top in holds_classes for top in named)
+    if has_train and (len(named) > 1 or len(tops) == 1):
         return _in_splits(root, names, splits, holds_classes, rejected)
     return _in_classes(root, names, tops, rejected)
 
@@ -56,9 +58,11 @@ def _in_splits(
     for top, split in splits.items():
         count = sum(name.startswith(f"{top}/") for name in names)
         if split is None:
-            hint = did_you_mean(top.lower(), SPLIT_NAMES, count=1)
-            if hint:
-                raise InputError(f"{root}/{top}: is no split, though other folders here are.{hint} Rename it.")
+            meant = difflib.get_close_matches(top.lower(), SPLIT_NAMES, n=1, cutoff=0.75)
+            if meant and top in holds_classes:
+                raise InputError(
+                    f"{root}/{top}: is no split, though other folders here are. Did you mean '{meant[0]}'? Rename it."
+                )
             notes.append(f"folder {top} is left out ({count:,} files): it is neither train, valid nor test")
         elif top not in holds_classes:
             notes.append(f"folder {top} is left out ({count:,} files): it holds no class folders, so no labels")

@@ -83,15 +83,12 @@ def parse_label_table(data: bytes, name: str) -> LabelTable:
 
 
 def _decode(data: bytes, name: str) -> str:
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encoding = "utf-16"
-    else:
-        encoding = "utf-8-sig"
+    marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     try:
-        text = data.decode(encoding)
+        text = data.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{name}: byte {error.start:,} (0x{data[error.start]:02x}) is not {encoding[:6].upper()} text. "
+            f"{name}: byte {error.start:,} (0x{data[error.start]:02x}) is not {'UTF-16' if marked else 'UTF-8'} text. "
             "Save the table as CSV in UTF-8."
         ) from error
     if "\0" in text:
