@@ -1,0 +1,173 @@
+"""What preprocessing will do, decided before the first pixel: which row goes where, and of what shape.
+
+The plan depends on snapshot, config and seed alone, so that parallel tasks arrive at the same one by themselves.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from assay.config import DataConfig
+from assay.data.dataset import SPLITS, Labels
+from assay.data.shards import count_classes
+from assay.data.snapshot import Snapshot, fingerprint
+from assay.data.splitting import assign_splits
+from assay.errors import InputError, did_you_mean
+from assay.hashing import hash_json
+from assay.observability.progress import log
+from assay.storage.objects import is_remote, open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Raised whenever the same snapshot and config give other bytes than before.
+ALGORITHM = 1
+RECORD_COLUMNS = ["id", "uri", "label", "group", "sha256", "size", "width", "height", "mode"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything about a dataset but its pixels.
+
+    Attributes:
+        data: The config.
+        source: URI of the source that is read.
+        classes: Class names in the order of the labels.
+        row_shape: H,W,C in pixels, or T,C.
+        records: For each split its rows in order, with `RECORD_COLUMNS`.
+        labels: For each split int64 (N,).
+        description: dataset.json without what only the pixels tell (statistics and shards).
+    """
+
+    data: DataConfig
+    source: str
+    classes: tuple[str, ...]
+    row_shape: tuple[int, ...]
+    records: dict[str, pd.DataFrame]
+    labels: dict[str, Labels]
+    description: dict[str, Any]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8 for images, float32 for windows."""
+        return np.dtype(np.uint8 if self.data.kind == "image" else np.float32)
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of one row in bytes."""
+        return int(np.prod(self.row_shape)) * self.dtype.itemsize
+
+    @property
+    def unit(self) -> str:
+        """What a row is called."""
+        return "images" if self.data.kind == "image" else "windows"
+
+
+def make_plan(data: DataConfig, snapshot_dir: Path | str, seed: int) -> Plan:
+    """Decide splits, order and shape.
+
+    Args:
+        data: The config.
+        snapshot_dir: The snapshot's folder, or its ``gs://`` URI.
+        seed: Of the splits and the order of the rows.
+
+    Raises:
+        InputError: The snapshot is absent or damaged, of another kind than the config says, or cannot be split.
+    """
+    snapshot, table = _read_snapshot(snapshot_dir)
+    if snapshot.kind != data.kind:
+        raise InputError(
+            f"{snapshot_dir}: holds {snapshot.kind} data, data.kind is {data.kind}. Set data.kind: {snapshot.kind}"
+        )
+    positive = _positive_index(data, snapshot.classes)
+    row_shape = _row_shape(data, table)
+    assigned = assign_splits(table, data, seed)
+    index = {name: number for number, name in enumerate(snapshot.classes)}
+    records: dict[str, pd.DataFrame] = {}
+    labels: dict[str, Labels] = {}
+    for name in SPLITS:
+        rows = assigned.table[assigned.table["split"] == name]
+        records[name] = rows[RECORD_COLUMNS].reset_index(drop=True)
+        labels[name] = np.array([index[label] for label in rows["label"]], np.int64)
+    # What the bytes depend on: not the source's place, and not how many tasks share the work.
+    matters = data.model_dump(
+        mode="json",
+        include={
+            "kind", "color_mode", "valid_fraction", "test_fraction", "limit_per_class", "missing", "simulate_missing",
+        },
+    )  # fmt: skip
+    identity = [ALGORITHM, snapshot.fingerprint, matters, row_shape, list(snapshot.classes), positive, seed]
+    grouped = any(frame["group"].duplicated().any() for frame in records.values())
+    description = {
+        "kind": data.kind,
+        "classes": list(snapshot.classes),
+        "positive_index": positive,
+        "input_shape": list(row_shape),
+        "dtype": "uint8" if data.kind == "image" else "float32",
+        "color_mode": data.color_mode if data.kind == "image" else "none",
+        "fingerprint": hash_json(identity)[:32],
+        "counts": {name: count_classes(labels[name], snapshot.classes) for name in SPLITS},
+        "groups": {name: int(records[name]["group"].nunique()) for name in SPLITS},
+        "group_column": "group" if grouped else None,
+        "notes": list(assigned.notes),
+        "snapshot": {"fingerprint": snapshot.fingerprint, "source": snapshot.source},
+        "seed": seed,
+        "config": data.model_dump(mode="json"),
+    }
+    return Plan(data, snapshot.source, snapshot.classes, row_shape, records, labels, description)
+
+
+def _read_snapshot(snapshot_dir: Path | str) -> tuple[Snapshot, pd.DataFrame]:
+    if is_remote(snapshot_dir):
+        with tempfile.TemporaryDirectory(prefix="assay-snapshot-") as folder:
+            store = open_store(str(snapshot_dir))
+            for name in ("snapshot.json", "records.parquet"):
+                store.download_file(name, Path(folder) / name)
+            return _read_local(Path(folder), str(snapshot_dir))
+    return _read_local(Path(snapshot_dir), str(snapshot_dir))
+
+
+def _read_local(folder: Path, name: str) -> tuple[Snapshot, pd.DataFrame]:
+    snapshot = Snapshot.open(folder)
+    try:
+        table = snapshot.table
+        actual = fingerprint(table, snapshot.kind)
+    except Exception as error:
+        # pyarrow raises errors of many kinds over a damaged file.
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{name}: records.parquet cannot be read ({reason}). Run ingest again.") from error
+    if actual != snapshot.fingerprint:
+        raise InputError(
+            f"{name}: records.parquet does not belong to snapshot.json (fingerprint {actual[:12]}, expected "
+            f"{snapshot.fingerprint[:12]}). Run ingest again."
+        )
+    return snapshot, table
+
+
+def _positive_index(data: DataConfig, classes: tuple[str, ...]) -> int:
+    if data.positive_class is None:
+        return len(classes) - 1
+    if data.positive_class not in classes:
+        hint = did_you_mean(data.positive_class, classes, count=1) or f" The classes are {', '.join(classes)}."
+        raise InputError(f"data.positive_class: there is no class '{data.positive_class}'.{hint}")
+    return classes.index(data.positive_class)
+
+
+def _row_shape(data: DataConfig, table: pd.DataFrame) -> tuple[int, ...]:
+    sizes = table.groupby(["height", "width"]).size().sort_index(ascending=False)
+    height, width = (int(side) for side in sizes.index[int(np.argmax(sizes.to_numpy()))])
+    if data.kind == "sensor":
+        return height, width
+    if data.image_size is not None:
+        height, width = data.image_size
+    others = int(((table["height"] != height) | (table["width"] != width)).sum())
+    if others:
+        stretched = int((abs(table["width"] * height / (table["height"] * width) - 1) > 0.02).sum())
+        shapes = f", {stretched:,} of them to another aspect ratio" if stretched else ""
+        log(f"{others:,} of {len(table):,} images are resized to {height} x {width} pixels{shapes}")
+    return height, width, 3 if data.color_mode == "rgb" else 1
