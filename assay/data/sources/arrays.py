@@ -56,9 +56,7 @@ class ArrayRows:
             try:
                 shape = self._array(name).shape
             except (ValueError, OSError, EOFError) as error:
-                raise InputError(
-                    f"{where}: is no array that NumPy reads ({error}). Save it with numpy.save."
-                ) from error
+                raise InputError(f"{where}: not a whole array of numbers. Save it again with numpy.save.") from error
             if len(shape) not in (2, 3):
                 raise InputError(f"{where}: has shape {shape}. One array a class holds windows x steps x channels.")
             folder, _, file = name.rpartition("/")
