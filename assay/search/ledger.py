@@ -36,8 +36,8 @@ class Ledger:
         """
         rows = self.rows()
         objective = self._runner.spec.search.objective
+        self._progress.done = len(rows)
         self._progress.note(progress_note(rows, objective))
-        self._progress.advance(len(rows) - self._progress.done)
         best = best_row(rows, objective)
         keep = self._oracle.needed() | ({best.trial} if best is not None else set())
         for trial_id in self._rows.keys() - keep - self._removed:
