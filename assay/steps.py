@@ -147,6 +147,32 @@ def preprocess(data: str, snapshot: str, seed: int, runtime: str, dataset_path: 
     return record
 
 
+def preprocess_shard(
+    data: str, snapshot: str, seed: int, runtime: str, index: int, count: int, shard_path: str, metrics_path: str
+) -> StepRecord:
+    """Do one of ``count`` parts of what preprocess does."""
+    from assay.data.preprocess import preprocess_shard as run
+
+    config = _parse(DataConfig, data)
+    with _step("preprocess", metrics_path, data=config, snapshot=snapshot, part=int(index)) as record:
+        workers = _parse(RuntimeConfig, runtime).workers
+        # Kubeflow hands numbers of a loop over as floats.
+        part = {"index": int(index), "count": int(count)}
+        record.metrics.update(run(config, snapshot, Path(shard_path), seed, workers, **part))
+    return record
+
+
+def merge_shards(shard_paths: list[str], dataset_path: str, metrics_path: str) -> StepRecord:
+    """Join the parts to one dataset."""
+    from assay.data.preprocess import merge_shards as run
+
+    with _step("preprocess", metrics_path) as record:
+        result = run([Path(path) for path in shard_paths], Path(dataset_path))
+        record.metrics.update(result.metrics)
+        record.metadata["dataset_fingerprint"] = result.dataset.fingerprint
+    return record
+
+
 def augment(
     augment: str, runtime: str, dataset_path: str, seed: int, policy_path: str, preview_path: str, metrics_path: str
 ) -> StepRecord:

@@ -81,7 +81,7 @@ def build_training_pipeline(candidates: tuple[str, ...], settings: Settings | No
             with dsl.ParallelFor(list(range(shards)), parallelism=limits.parallel_shards, name="shards") as index:
                 part = placed("preprocess", preprocess_shard(index=index, count=shards, runtime=runtime, **shared))
             parts = dsl.Collected(part.outputs["shard"])
-            return placed("preprocess", merge_shards(shards=parts, **shared)).outputs["dataset"]
+            return placed("preprocess", merge_shards(shards=parts, code_version=code_version)).outputs["dataset"]
 
         def train_and_judge(snapshot: Any) -> None:
             dataset = preprocessed(snapshot)

@@ -45,9 +45,6 @@ def preprocess_shard(
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
 def merge_shards(
-    data: str,
-    snapshot: str,
-    seed: int,
     code_version: str,
     shards: dsl.Input[list[dsl.Dataset]],
     dataset: dsl.Output[dsl.Dataset],
@@ -56,6 +53,6 @@ def merge_shards(
     """Join the parts to the dataset that one task would have given."""
     from assay import steps
 
-    record = steps.merge_shards(data, snapshot, seed, [part.path for part in shards], dataset.path, metrics.path)
+    record = steps.merge_shards([part.path for part in shards], dataset.path, metrics.path)
     metrics.metadata.update(record.metrics)
     dataset.metadata.update(record.metadata)
