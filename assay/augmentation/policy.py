@@ -72,11 +72,12 @@ def save_policy(policy: Policy, path: Path) -> None:
 
     Args:
         policy: What to write.
-        path: The file.
+        path: The file; its folder is created where it is missing.
     """
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(json.dumps(policy.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    from assay.storage.objects import new_file
+
+    with new_file(path) as stage:
+        stage.write_text(json.dumps(policy.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
 
 
 def load_policy(path: Path | str) -> Policy:

@@ -1,0 +1,137 @@
+"""The augment step: a policy that fits the images, shown on a page, and put to the test where that is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from assay.augmentation.operations import active_operations
+from assay.augmentation.policy import POLICY_FILE, Policy, save_policy
+from assay.augmentation.preview import write_preview, write_sensor_preview
+from assay.augmentation.warp import check_fits
+from assay.config import AugmentConfig, RuntimeConfig
+from assay.data.dataset import Dataset, Split
+from assay.errors import InputError
+from assay.observability.progress import log
+from assay.storage.objects import new_file
+
+PREVIEW_FILE = "preview.html"
+
+
+@dataclass(frozen=True)
+class AugmentResult:
+    """What the step resolved.
+
+    Attributes:
+        policy: What all that follows trains with.
+        metrics: Flat names, finite values.
+    """
+
+    policy: Policy
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def augment(
+    augment: AugmentConfig, dataset_dir: Path, out_dir: Path, seed: int, runtime: RuntimeConfig
+) -> AugmentResult:
+    """Resolve the policy, show it and, where asked, measure which of its operations help.
+
+    Args:
+        augment: The policy, the number of images shown, the ablation.
+        dataset_dir: What preprocess wrote; its training split is shown.
+        out_dir: Created where missing; gets ``preview.html``, ``ablation.csv``, ``.md`` and ``.html`` where the
+            ablation is enabled, and last ``policy.json``.
+        seed: Of the run.
+        runtime: For the ablation's models.
+
+    Returns:
+        The policy that the rest of the run takes, and metrics.
+
+    Raises:
+        InputError: An operation does not fit the data.
+    """
+    dataset = Dataset.open(dataset_dir)
+    policy = augment.policy
+    operations = active_operations(policy)
+    if dataset.kind == "sensor":
+        check_sensor(policy)
+        with new_file(out_dir / PREVIEW_FILE) as stage:
+            write_sensor_preview(stage, dataset)
+        save_policy(policy, out_dir / POLICY_FILE)
+        return AugmentResult(policy, {"augment_operations": 0.0})
+    height, width, channels = dataset.input_shape
+    check_fits(policy, (height, width, channels))
+    chosen = choose_examples(dataset.train, augment.preview_images, seed)
+    images = dataset.train.inputs[chosen]
+    with new_file(out_dir / PREVIEW_FILE) as stage:
+        metrics = write_preview(
+            stage,
+            policy,
+            images,
+            [dataset.classes[label] for label in dataset.train.labels[chosen]],
+            chosen,
+            seed,
+            whitened=_whitened(dataset.train, images, seed) if policy.zca_whitening else None,
+        )
+    metrics["augment_operations"] = float(len(operations))
+    if augment.ablation.enabled:
+        if operations:
+            from assay.augmentation.ablation import run_ablation
+
+            result = run_ablation(augment.ablation, policy, dataset, out_dir, seed, runtime)
+            metrics |= result.metrics
+            if augment.ablation.adopt:
+                policy = result.recommended
+        else:
+            log("the ablation has nothing to leave out: the policy holds no operation")
+    save_policy(policy, out_dir / POLICY_FILE)
+    return AugmentResult(policy, metrics)
+
+
+def check_sensor(policy: Policy) -> None:
+    """Check that a policy asks for nothing that is done to images alone.
+
+    Raises:
+        InputError: It does.
+    """
+    operations = active_operations(policy)
+    if operations:
+        fields = ", ".join(operation.field for operation in operations)
+        raise InputError(
+            f"augment.policy: {fields} change images, and the data are sensor windows. Remove them; for values that "
+            "can be missing at test time set data.simulate_missing."
+        )
+
+
+def choose_examples(split: Split, count: int, seed: int) -> np.ndarray:
+    """Choose images to show, as many of each class as can be.
+
+    Args:
+        split: Where from.
+        count: How many in all.
+        seed: Of the run.
+
+    Returns:
+        Positions int64 (K,) with K of at most ``count``, the classes in turn.
+    """
+    random = np.random.default_rng([seed, len(split)])
+    shuffled = random.permutation(len(split))
+    labels = split.labels[shuffled]
+    # The n-th image of each class comes before any (n+1)-th.
+    turn = np.zeros(len(split), dtype=np.int64)
+    for label in np.unique(labels):
+        turn[labels == label] = np.arange((labels == label).sum())
+    return shuffled[np.lexsort((labels, turn))][:count]
+
+
+def _whitened(split: Split, images: np.ndarray, seed: int) -> np.ndarray:
+    from assay.models.whitening import fit_whitening
+
+    whitening = fit_whitening(split.inputs, seed=seed)
+    values = images.reshape(len(images), -1).astype(np.float32) / 255 - whitening.mean
+    values = values @ whitening.matrix
+    if whitening.matrix.shape[0] != whitening.matrix.shape[1]:
+        values = values @ whitening.matrix.T
+    return values.reshape(images.shape)
