@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -38,3 +39,61 @@ class RepeatChannel(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "channels": self.channels}
+
+
+@keras.saving.register_keras_serializable(package="assay")
+class Whiten(keras.layers.Layer):
+    """ZCA whitening: values lose their mean and their correlations. Its two weights are fitted, never trained.
+
+    Args:
+        rank: Columns of the matrix where it is a factor F of the symmetric F F^T; None: the matrix itself.
+    """
+
+    def __init__(self, rank: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rank = rank
+
+    def build(self, input_shape: Any) -> None:
+        size = math.prod(input_shape[1:])
+        self.mean = self.add_weight(name="mean", shape=(size,), initializer="zeros", trainable=False)
+        shape = (size, self.rank or size)
+        self.matrix = self.add_weight(name="matrix", shape=shape, initializer="zeros", trainable=False)
+
+    def call(self, inputs: Any) -> Any:
+        values = keras.ops.reshape(inputs, (-1, self.mean.shape[0])) - self.mean
+        values = keras.ops.matmul(values, self.matrix)
+        if self.rank is not None:
+            values = keras.ops.matmul(values, keras.ops.transpose(self.matrix))
+        return keras.ops.reshape(values, (-1, *inputs.shape[1:]))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rank": self.rank}
+
+
+@keras.saving.register_keras_serializable(package="assay")
+class AttentionPooling(keras.layers.Layer):
+    """Averages a feature map with learnt weights: of what a position shows, and of where it lies.
+
+    The weights are a softmax over all positions of a linear score of the features (gated attention without the gate,
+    Ilse et al. 2018, arXiv:1802.04712) plus a learnt bias for each position, so that a network can learn that a label
+    depends on the centre alone. At the start every position counts the same: it begins as global average pooling.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        _, height, width, channels = input_shape
+        self.score = self.add_weight(name="score", shape=(channels,), initializer="zeros")
+        self.position = self.add_weight(name="position", shape=(height * width,), initializer="zeros")
+
+    def call(self, inputs: Any) -> Any:
+        features = keras.ops.reshape(inputs, (-1, self.position.shape[0], inputs.shape[-1]))
+        scores = keras.ops.matmul(features, keras.ops.cast(self.score, features.dtype)[:, None])[..., 0]
+        # A softmax over many positions needs more digits than half precision has.
+        scores = keras.ops.cast(scores, "float32") + keras.ops.cast(self.position, "float32")
+        weights = keras.ops.cast(keras.ops.softmax(scores, axis=-1), features.dtype)
+        return keras.ops.matmul(weights[:, None, :], features)[:, 0, :]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (input_shape[0], input_shape[-1])

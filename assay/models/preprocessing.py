@@ -1,4 +1,7 @@
-"""Preprocessing inside the model: raw pixels in, what the network was made for out; no weights, in float32."""
+"""Preprocessing inside the model: raw pixels in, what the network was made for out, in float32.
+
+It has no weights, so that parameter counts are the network's own; ZCA whitening alone has two, which are not trained.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from typing import Any, Literal
 
 from assay.errors import InputError
 from assay.models.registry import Spec
+from assay.models.whitening import Whitening
 
 PREPROCESSING_PREFIX = "preprocess_"
 
@@ -44,8 +48,14 @@ def preprocess(inputs: Any, spec: Spec, how: BackbonePreprocessing, mode: Backbo
                 f"model {spec.name}: its first layers hold its own preprocessing. "
                 f"Received: preprocessing {how}; leave it at backbone."
             )
+    if spec.whitening is not None and (how != "rescale" or mode is not None):
+        raise InputError(
+            f"model {spec.name}: ZCA whitening is for networks from scratch with preprocessing rescale. "
+            f"Received: preprocessing {how}; set augment.policy.zca_whitening to false, or choose another network."
+        )
     if how == "rescale":
-        return _rescale(values, 1 / 255)
+        rescaled = _rescale(values, 1 / 255)
+        return rescaled if spec.whitening is None else _whiten(rescaled, spec.whitening)
     if how == "standardize":
         return _standardize(values, spec)
     if how == "backbone" and mode is not None:
@@ -79,6 +89,18 @@ def _for_backbone(values: Any, mode: BackboneMode) -> Any:
         scale = [1 / (255 * std) for std in IMAGENET_STD]
         return _rescale(values, scale, [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)])
     return values
+
+
+def _whiten(values: Any, whitening: Whitening) -> Any:
+    from assay.models.layers import Whiten
+
+    rows, columns = whitening.matrix.shape
+    layer = Whiten(
+        None if rows == columns else columns, dtype="float32", trainable=False, name=f"{PREPROCESSING_PREFIX}whiten"
+    )
+    whitened = layer(values)
+    layer.set_weights([whitening.mean, whitening.matrix])
+    return whitened
 
 
 def _standardize(values: Any, spec: Spec) -> Any:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import keras
 
     from assay.models.summary import ModelDescription
+    from assay.models.whitening import Whitening
 
 Output = Literal["softmax", "sigmoid"]
 Kind = Literal["image", "sensor"]
@@ -38,7 +39,7 @@ Initializer = Literal[
 
 # The modules that register models when imported. They import Keras only inside their builders, so that
 # names and options can be listed and checked without it.
-_FAMILIES = ("cnn", "vgg", "inception", "applications")
+_FAMILIES = ("cnn", "compact", "fhr", "sensors", "vgg", "inception", "applications")
 
 
 class ModelOptions(Section):
@@ -68,6 +69,7 @@ class Spec:
         output: ``softmax`` over the classes, or one ``sigmoid`` for two classes.
         channel_mean: Mean of each channel over the training split, in the units of the input, or None.
         channel_std: Standard deviation likewise.
+        whitening: ZCA whitening of the rescaled pixels, or None.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Spec:
     output: Output
     channel_mean: tuple[float, ...] | None = None
     channel_std: tuple[float, ...] | None = None
+    whitening: Whitening | None = None
 
 
 # (raw inputs, specification, checked options) -> probabilities. Keras tensors are of type Any to the type checker.
@@ -187,6 +190,7 @@ def build_model(
     seed: int = 0,
     channel_mean: tuple[float, ...] | None = None,
     channel_std: tuple[float, ...] | None = None,
+    whitening: Whitening | None = None,
 ) -> keras.Model:
     """Build a registered model with freshly drawn weights.
 
@@ -202,6 +206,7 @@ def build_model(
         seed: Of the initial weights and of dropout; the same seed gives the same model.
         channel_mean: Per channel mean of the training split, in the input's units; for ``preprocessing: standardize``.
         channel_std: Likewise the standard deviation.
+        whitening: From `assay.models.whitening.fit_whitening`; it follows ``preprocessing: rescale``.
 
     Returns:
         The uncompiled model.
@@ -222,7 +227,7 @@ def build_model(
         raise InputError(
             f"model {entry.name}: a sigmoid output is for two classes. Received: {num_classes} classes; use softmax."
         )
-    spec = Spec(entry.name, shape, num_classes, output, channel_mean, channel_std)
+    spec = Spec(entry.name, shape, num_classes, output, channel_mean, channel_std, whitening)
     with _seeded(seed):
         inputs = keras.Input(shape, name="input", dtype="float32")
         return keras.Model(inputs, entry.builder(inputs, spec, resolved), name=entry.name)
@@ -269,4 +274,9 @@ def describe(
     """
     from assay.models.summary import summarize
 
-    return summarize(build_model(name, input_shape, num_classes, output=output, options=options))
+    # No number of layers or parameters depends on the statistics of the data.
+    channels = input_shape[-1] if input_shape else 0
+    mean, std = (0.0,) * channels, (1.0,) * channels
+    return summarize(
+        build_model(name, input_shape, num_classes, output=output, options=options, channel_mean=mean, channel_std=std)
+    )
