@@ -130,6 +130,8 @@ class SteadyOracle(keras_tuner.Oracle):
             # Killed between writing the trial and writing the oracle: nothing knows of it.
             del self.trials[trial_id]
             shutil.rmtree(self._get_trial_dir(trial_id))
+        # KerasTuner saves an ended trial as still under way, until its next save.
+        self._retry_queue = [trial_id for trial_id in self._retry_queue if trial_id not in self.end_order]
 
     def give_up(self, tuner_id: str, reason: str) -> None:
         """Record as failed the trial of a worker that will not come back.
@@ -182,7 +184,9 @@ class HyperbandOracle(SteadyOracle):
                 values = self._random_values()
                 if values is not None:
                     return self._run(trial_id, number, 0, None, values)
+                # There are fewer configurations than planned: promotions may now be due that were not.
                 self._exhausted = True
+                return self.populate_space(trial_id)
         return {"status": IDLE if self.ongoing_trials else STOPPED}
 
     def _run(

@@ -48,7 +48,7 @@ def test_sensor_windows_are_refused(hypermodel: str) -> None:
 
 def test_vgg16_needs_its_32_pixels_and_only_the_heads_fields() -> None:
     search = SearchConfig(hypermodel="vgg16_head")
-    with pytest.raises(InputError, match="32 pixels or more. Received: 31 x 64"):
+    with pytest.raises(InputError, match=r"32 pixels or more.* 31 x 64"):
         resolve_space(search, (31, 64, 3), images=100)
     fields = resolve_space(search, (32, 32, 3), images=100).fields
     assert fields == ("pooling", "dense", "dropout", "optimizer", "batch_size", "learning_rate")
