@@ -48,6 +48,8 @@ class SteadyOracle(keras_tuner.Oracle):
         mirror: Where the state is kept as well, for a search whose folder goes with its pod; None: nowhere.
     """
 
+    _retry_queue: list[str]
+
     def __init__(
         self,
         *args: Any,

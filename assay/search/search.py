@@ -98,6 +98,7 @@ def run_search(
     runner = TrialRunner(spec, dataset)
     for sentence in runner.space.removed:
         log(sentence)
+    runner.hypermodel.prepare()
     outcome = _run(spec, dataset, runner)
     best = best_row(outcome.rows, search.objective)
     if best is None:

@@ -186,8 +186,8 @@ class TrialRunner:
             built = self.hypermodel.build(row.values, seed)
         history = fit(
             built.trainable,
-            self.hypermodel.training(config.batch_size, seed),
-            self.hypermodel.validation(),
+            self.hypermodel.training(row.values, seed),
+            self.hypermodel.validation(row.values),
             config,
             self.spec.runtime,
             phase=phase_of(row.trial),

@@ -146,8 +146,8 @@ def test_failed_trials_shrink_later_rounds_and_block_nothing(tmp_path: Path) -> 
 
 def test_a_round_has_no_more_trials_than_survived_the_one_before(tmp_path: Path) -> None:
     oracle = make(HyperbandOracle, tmp_path, plan=(Bracket((Round(9, 1), Round(5, 3), Round(3, 9))),))
-    # Two of three fail among the nine, and the first that is promoted.
-    fates = {0: itertools.cycle([False, False, True]), 1: itertools.chain([False], itertools.repeat(True))}
+    # Two of three fail among the nine, and the second that is promoted.
+    fates = {0: itertools.cycle([False, False, True]), 1: itertools.chain([True, False], itertools.repeat(True))}
     always = itertools.repeat(True)
     run_out(
         oracle,
