@@ -249,7 +249,15 @@ class FinetuneConfig(TrainConfig):
             name="adamw", learning_rate=5e-5, schedule="cosine", warmup_steps=100, weight_decay=1e-4
         )
     )
-    cache: Literal["auto", "always", "never"] = Field("auto", description="features of the frozen prefix kept on disk")
+    frozen_views: int = Field(
+        2,
+        ge=0,
+        le=64,
+        description="augmented views of each image for phase 1, where policy.views is 0; 0: new ones each epoch",
+    )
+    cache: Literal["auto", "always", "never"] = Field(
+        "auto", description="features of the frozen prefix kept on disk; changes the time taken, not what is trained"
+    )
 
 
 class EvaluateConfig(Section):

@@ -15,8 +15,10 @@ from assay.models.weights import load_weights
 from assay.observability.progress import log
 from assay.training.checkpoint import checkpoint_location, remove_checkpoints
 from assay.training.data import training_batches
-from assay.training.fit import fit
+from assay.training.feature_cache import FeatureBatches, cache_features
+from assay.training.fit import fit, is_finished
 from assay.training.history import History
+from assay.training.inputs import Batches
 from assay.training.precision import apply_runtime, strategy_for
 from assay.training.result import Trained, TrainingResult, write_result
 
@@ -86,16 +88,29 @@ def finetune(
             continue
         counts = freeze_base(model) if phase == FROZEN else unfreeze_from(model, finetune.unfreeze_from)
         log(f"{model.name}, {phase}: {counts.trainable:,} parameters trainable, {counts.frozen:,} frozen")
+        shown = _policy_of_phase(policy, phase, finetune.frozen_views)
+        cached = None
+        if not is_finished(checkpoints, phase):
+            cached = cache_features(
+                model, dataset, shown, epochs=config.epochs, seed=seed, runtime=runtime, mode=finetune.cache
+            )
+        batches: Batches
+        if cached is not None and cached.views:
+            labels = dataset.train.labels
+            batches = FeatureBatches(cached.views, labels, config.batch_size, seed=seed, workers=runtime.workers)
+        else:
+            batches = training_batches(dataset, shown, config.batch_size, seed, runtime)
         history = fit(
-            model,
-            training_batches(dataset, policy, config.batch_size, seed, runtime),
-            dataset.valid,
+            cached.tail if cached is not None and cached.views else model,
+            batches,
+            dataset.valid if cached is None else cached.valid,
             config,
             runtime,
             phase=phase,
             checkpoint_dir=checkpoints,
             seed=seed,
             initial_best=best,
+            judge=None if cached is None else cached.tail,
         )
         best = history.best_value
         histories.append(history)
@@ -103,3 +118,10 @@ def finetune(
     result = write_result(trained, dataset, out_dir)
     remove_checkpoints(checkpoints)
     return result
+
+
+def _policy_of_phase(policy: Policy, phase: str, frozen_views: int) -> Policy:
+    """Return the policy with the views that a phase shows: a head is trained well by few, and they can be cached."""
+    if phase == FROZEN and policy.views == 0:
+        return policy.model_copy(update={"views": frozen_views})
+    return policy

@@ -32,6 +32,7 @@ from assay.training.precision import resolve_steps_per_execution, use_jit
 from assay.training.steps import Forward, TrainStep
 
 Array = npt.NDArray[Any]
+TAIL_SUFFIX = "_tail"  # of the models that `split_at` makes
 SMALLEST_PROBABILITY = 1e-7  # Keras's own limit inside its losses
 # What ended a run that nothing went wrong with.
 ALL_EPOCHS_DONE, ENDED_BY_CALLER = "all epochs are done", "its caller ended it"
@@ -68,6 +69,7 @@ def fit(
     checkpoint_dir: Path | str | None,
     seed: int,
     initial_best: float = math.nan,
+    judge: keras.Model | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> History:
     """Train a model and leave the best epoch's weights in it.
@@ -84,6 +86,7 @@ def fit(
         seed: Of the run; it is part of the checkpoint's identity.
         initial_best: The monitored metric of the weights that training begins with, nan if unknown: they are
             kept where no epoch beats it.
+        judge: What ``valid`` is the input of, where that is not the model: a tail that shares its layers.
         on_epoch: Told each epoch's row of the history; returning True ends the run. A run that ended so asks again
             when it is resumed, and goes on where the answer has changed.
 
@@ -99,10 +102,16 @@ def fit(
         return history
     checkpoint = None if checkpoint_dir is None else Checkpoint(str(checkpoint_dir), phase)
     with _synchronized_statistics(model):
-        run = _Run(model, train, valid, config, runtime, history, checkpoint, seed)
+        run = _Run(model, judge or model, train, valid, config, runtime, history, checkpoint, seed)
         run.resume(on_epoch)
         run.train(on_epoch)
     return history
+
+
+def is_finished(checkpoint_dir: Path | str | None, phase: str) -> bool:
+    """Return whether a phase has been trained to its end and only needs its weights back."""
+    state = None if checkpoint_dir is None else Checkpoint(str(checkpoint_dir), phase).load()
+    return state is not None and bool(state.values["history"]["ended"])
 
 
 def validation_metrics(labels: Array, probabilities: Array) -> dict[str, float]:
@@ -169,6 +178,7 @@ class _Run:
     def __init__(
         self,
         model: keras.Model,
+        judge: keras.Model,
         train: Batches,
         valid: Judged,
         config: TrainConfig,
@@ -179,7 +189,8 @@ class _Run:
     ) -> None:
         self.model, self.batches, self.valid, self.config = model, train, valid, config
         self.history, self.checkpoint = history, checkpoint
-        self.name = f"{model.name}, {history.phase}" if history.phase != "train" else model.name
+        name = model.name.removesuffix(TAIL_SUFFIX)
+        self.name = name if history.phase == "train" else f"{name}, {history.phase}"
         self.at = _Position()
         counts = np.bincount(train.labels, minlength=max(2, model.output_shape[-1]))
         weights = class_weights(config, counts)
@@ -203,7 +214,7 @@ class _Run:
             strategy=strategy,
             jit=jit,
         )
-        self.forward = Forward(model, jit=jit)
+        self.forward = Forward(judge, jit=jit)
         self.steps_at_once = resolve_steps_per_execution(runtime)
         self.checkpoint_seconds = 60 * runtime.checkpoint_minutes
         self.variables = _changing_variables(model)

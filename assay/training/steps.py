@@ -102,8 +102,8 @@ class TrainStep:
         for step in tf.range(steps):
             # Each step begins with the weights that the one before it left.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-            batch = [self._batch_of(part, step) for part in (inputs, labels, weights)]
-            results = results.write(step, self._step(*batch, count))
+            x, y, w = (self._batch_of(part, step) for part in (inputs, labels, weights))
+            results = results.write(step, self._step(x, y, w, count))
         return results.stack()
 
     def _batch_of(self, stacked: Any, step: Any) -> Any:
