@@ -89,7 +89,7 @@ def near_pairs(images: Signatures, bits: int) -> npt.NDArray[np.int64]:
     Returns:
         int64 (M, 2), indices into ``images``.
     """
-    contrast = images.sketches.reshape(len(images.hashes), -1).std(axis=1)
+    contrast = images.sketches.std(axis=(1, 2))
     detailed = np.flatnonzero(contrast >= _MIN_CONTRAST)
     allowed = np.minimum(_MAX_DIFFERENCE, contrast * _MAX_DIFFERENCE_OF_CONTRAST)
     same_hash, leaders = _within_equal_hashes(images, detailed, allowed)

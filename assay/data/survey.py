@@ -246,9 +246,9 @@ def _examine_window(entry: Entry, data: bytes, config: DataConfig) -> _Row:
     window = decode_window(data)
     missing = int(np.isnan(window).sum())
     if missing == window.size:
-        raise UnusableWindow("every value is missing")
+        raise UnusableWindow("missing values: all")
     if missing and config.missing == "error":
-        raise UnusableWindow(f"{missing} of {window.size} values are missing, and data.missing is error")
+        raise UnusableWindow(f"missing values: {missing} of {window.size}, and data.missing is error")
     return _Row(
         id=entry.id,
         uri=entry.uri,
@@ -287,7 +287,7 @@ def _same_shape(table: pd.DataFrame, set_aside: list[SetAside]) -> npt.NDArray[n
     keep = (shapes == usual).to_numpy()
     for (_, row), shape in zip(table[~keep].iterrows(), shapes[~keep], strict=True):
         set_aside.append(
-            SetAside(row["uri"], f"its shape is {shape}, most windows have {usual} (steps x channels)", _entry(row))
+            SetAside(row["uri"], f"another shape: {shape}, most windows have {usual} (steps x channels)", _entry(row))
         )
     return keep
 
