@@ -1,0 +1,100 @@
+"""model_card.md and leaderboard.md: the evaluation as Markdown, for the registry and for Kubeflow's page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from assay.evaluation import words
+from assay.evaluation.metrics import METRICS
+from assay.evaluation.results import Candidate, Evaluation
+from assay.hashing import code_version
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_leaderboard(evaluation: Evaluation) -> str:
+    """Return the candidates as a Markdown table with intervals, the best first."""
+    header = ["model", "validation AUC", "test AUC", "accuracy", "sensitivity", "specificity", "AUC gain over baseline"]
+    lines = ["| " + " | ".join(header) + " |", "|---|" + "---|" * (len(header) - 1)]
+    for one in evaluation.candidates:
+        cells = [
+            f"**{_cell(one.name)}** ({_cell(one.info.name)})" + (" ★" if one is evaluation.best else ""),
+            words.score(one.valid_metrics.values["auc"]),
+            *(_with_interval(one, name) for name in ("auc", "accuracy", "sensitivity", "specificity")),
+            _gain(evaluation, one),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    if evaluation.views is not None:
+        views = evaluation.views
+        text = f"{words.score(views.metrics.values['auc'])} ({words.interval_of(views.intervals['auc'])})"
+        lines.append(f"| {evaluation.best.name}, mean of {views.views} views | | {text} | | | | |")
+    chosen = "log loss" if evaluation.chosen_by == "val_log_loss" else "AUC"
+    lines += ["", f"★ best by validation {chosen}. {words.how_intervals(evaluation)}.", ""]
+    return "\n".join(lines)
+
+
+def render_card(evaluation: Evaluation) -> str:
+    """Return the model card of the best candidate.
+
+    Source:
+        Mitchell et al. 2019, Model Cards for Model Reporting.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["cell"] = _cell
+    best = evaluation.best
+    metrics = [
+        (METRICS[name].title, _with_interval(best, name) or f"undefined: {best.test_metrics.undefined[name]}")
+        for name in METRICS
+        if not (evaluation.binary and name == "recall")
+    ]
+    return environment.get_template("model_card.md.j2").render(
+        evaluation=evaluation,
+        dataset=evaluation.dataset,
+        best=best,
+        verdict=words.verdict(evaluation),
+        gap=words.gap(evaluation),
+        metrics=metrics,
+        leaderboard=render_leaderboard(evaluation),
+        limitations=words.limitations(evaluation),
+        rule=words.rule_in_words(evaluation),
+        augmentation=words.augmentation_in_words(best.info.config.get("policy") or {}),
+        source=str(evaluation.dataset.description.get("snapshot", {}).get("source", "")),
+        code_version=code_version(),
+    )
+
+
+def _with_interval(one: Candidate, name: str) -> str:
+    value = one.test_metrics.values[name]
+    if name in one.test_metrics.undefined:
+        return ""
+    interval = words.interval_of(one.intervals[name])
+    return words.score(value) + (f" ({interval})" if interval else "")
+
+
+def _gain(evaluation: Evaluation, one: Candidate) -> str:
+    baseline = evaluation.baseline
+    found = None if baseline is None else evaluation.comparison(one.name, baseline.name)
+    if found is None:
+        return ""
+    low, high = found.auc.interval.low, found.auc.interval.high
+    p = words.p_value(found.auc_p_holm)
+    return f"{words.signed(found.auc.difference)} ({words.signed(low)} to {words.signed(high)}" + (
+        f", {p})" if p else ")"
+    )
+
+
+def _cell(text: Any) -> str:
+    """Return text that does not break a Markdown table or turn into markup."""
+    plain = " ".join(str(text).split())
+    for sign in ("\\", "|", "*", "_", "<", ">", "[", "]", "`"):
+        plain = plain.replace(sign, "\\" + sign)
+    return plain

@@ -1,0 +1,396 @@
+"""The evaluate step: judge the candidates on the test split, once, with everything chosen on the validation split."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from assay.config import EvaluateConfig, RuntimeConfig
+from assay.data.dataset import Dataset, Split
+from assay.errors import AssayError, InputError
+from assay.evaluation.calibration import Temperature, fit_temperature
+from assay.evaluation.comparison import compare_samples, holm
+from assay.evaluation.intervals import Interval, Resampler, bootstrap_metrics, metric_intervals, wilson_interval
+from assay.evaluation.metrics import PointMetrics, Scored, decide, per_class_table, point_metrics
+from assay.evaluation.predictions import eight_views, predict_split, uncalibrated, validation_probabilities
+from assay.evaluation.ranking import Floats, roc_auc
+from assay.evaluation.results import Candidate, Comparison, Evaluation, GroupRow, Views
+from assay.evaluation.thresholds import Threshold, choose_threshold
+from assay.models.artifact import ModelInfo, apply_temperature, load_model, read_info
+from assay.observability.progress import log
+from assay.storage.objects import new_folder
+
+# Below this a group's score says nothing of the group.
+FEWEST_IN_GROUP = 5
+MOST_GROUPS = 500
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What was found, in short.
+
+    Attributes:
+        best: Name of the candidate with the highest validation AUC.
+        leaderboard: One row a candidate, the best first: name, model, test_auc, test_auc_low, test_auc_high...
+        metrics: Flat names of the best candidate's metrics, finite values.
+    """
+
+    best: str
+    leaderboard: list[dict[str, Any]]
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ModelEvaluation:
+    """One finished model on one split, with the threshold and temperature that it is served with.
+
+    Attributes:
+        info: Of its artifact.
+        scored: Its answers, calibrated and decided.
+        metrics: Of the split.
+        intervals: Of the metrics.
+        samples: Each metric on each resample, for paired comparisons on the same draws.
+    """
+
+    info: ModelInfo
+    scored: Scored
+    metrics: PointMetrics
+    intervals: Mapping[str, Interval]
+    samples: Mapping[str, Floats]
+
+
+def evaluate(
+    evaluate: EvaluateConfig,
+    dataset_dir: Path,
+    candidates: Mapping[str, Path],
+    out_dir: Path,
+    seed: int,
+    runtime: RuntimeConfig,
+) -> EvaluationResult:
+    """Judge the candidates and write the report.
+
+    Temperature, threshold and the choice of the best candidate come from the validation split. Each candidate sees
+    the test split once.
+
+    Args:
+        evaluate: How to judge.
+        dataset_dir: What preprocess wrote.
+        candidates: Folder of each trained model, by name.
+        out_dir: Absent or empty; it appears whole or not at all. Gets comparison.json, metrics.json, report.html,
+            model_card.md, leaderboard.md, confusion.json, predictions.parquet, best/ and, where the test split holds
+            both classes of two, roc.json.
+        seed: Of the bootstrap's draws.
+        runtime: Threads and GPU memory.
+
+    Returns:
+        The best candidate's name, the leaderboard and the best candidate's metrics.
+
+    Raises:
+        InputError: There is no candidate, or one was not trained for this dataset's classes or shape.
+        AssayError: A candidate gives something other than probabilities.
+    """
+    from assay.evaluation import outputs
+    from assay.training.precision import apply_runtime
+
+    if not candidates:
+        raise InputError(
+            "there is nothing to evaluate: no candidate was handed in. Enable baseline, search or finetune."
+        )
+    dataset = Dataset.open(dataset_dir)
+    for name, folder in candidates.items():
+        _check_fits(name, read_info(folder), dataset)
+    apply_runtime(runtime, seed)
+    evaluation = judge(evaluate, dataset, candidates, seed)
+    best_dir = candidates[evaluation.best.name]
+    with new_folder(out_dir) as stage:
+        outputs.write_best(evaluation, best_dir, stage / "best")
+        outputs.write_files(evaluation, best_dir, stage)
+    metrics = outputs.headline_metrics(evaluation)
+    auc, interval = evaluation.best.test_metrics.values["auc"], evaluation.best.intervals["auc"]
+    shown = f"{auc:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    log(f"best on the validation split: {evaluation.best.name}; test AUC {shown}")
+    return EvaluationResult(evaluation.best.name, outputs.leaderboard(evaluation), metrics)
+
+
+def judge(config: EvaluateConfig, dataset: Dataset, candidates: Mapping[str, Path], seed: int) -> Evaluation:
+    """Judge the candidates without writing anything; see `evaluate`."""
+    test = dataset.open_test()
+    if len(test) == 0 or len(dataset.valid) == 0:
+        raise InputError(
+            f"{dataset.root}: the validation or test split is empty. Run preprocess with larger fractions."
+        )
+    judged = [_judge(config, dataset, test, name, folder) for name, folder in candidates.items()]
+    groups = group_labels(dataset, test)
+    resampler = Resampler(len(test), groups, config.resamples, seed)
+    samples = bootstrap_metrics({one.name: one.test for one in judged}, resampler)
+    judged = [
+        replace(
+            one,
+            intervals=metric_intervals(
+                one.test, one.test_metrics.values, samples[one.name], resampler, config.confidence, config.proportions
+            ),
+        )
+        for one in judged
+    ]
+    ranked, chosen_by = _rank(judged)
+    return Evaluation(
+        dataset=dataset,
+        config=config,
+        seed=seed,
+        candidates=ranked,
+        chosen_by=chosen_by,
+        comparisons=_compare(ranked, samples, resampler, groups, config.confidence),
+        resampler=resampler,
+        inputs=test.inputs,
+        ids=_ids(test),
+        groups=groups,
+        group_rows=_group_rows(ranked[0], groups, config.confidence),
+        views=_views(config, dataset, test, ranked[0], candidates[ranked[0].name], samples, resampler, groups),
+    )
+
+
+def evaluate_model(
+    model_dir: Path,
+    split: Split,
+    *,
+    groups: npt.NDArray[Any] | None = None,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> ModelEvaluation:
+    """Judge one finished model as it is served: at its stored threshold and temperature.
+
+    The draws depend on the split, the groups, ``resamples`` and ``seed`` alone, so that two models judged with the
+    same ones can be compared in pairs (`assay.evaluation.comparison.compare_samples`).
+
+    Args:
+        model_dir: The artifact's folder.
+        split: Whose inputs are of the model's shape and whose labels are of its classes.
+        groups: Patient or slide of each case (N,), see `group_labels`; None: cases are independent.
+        resamples: Of the bootstrap.
+        confidence: Level of the intervals.
+        seed: Of the draws.
+
+    Raises:
+        InputError: There is no model, or it takes inputs of another shape.
+    """
+    model = load_model(model_dir)
+    raw = predict_split(model, split.inputs, task=f"predict {split.name} split, {model.info.name}")
+    scored = _score(split, raw, model.info.temperature, model.info.threshold, model.info.positive_index)
+    resampler = Resampler(len(split), groups, resamples, seed)
+    samples = bootstrap_metrics({"model": scored}, resampler)["model"]
+    metrics = point_metrics(scored)
+    intervals = metric_intervals(scored, metrics.values, samples, resampler, confidence)
+    return ModelEvaluation(model.info, scored, metrics, intervals, samples)
+
+
+def group_labels(dataset: Dataset, split: Split) -> npt.NDArray[Any] | None:
+    """Return patient, slide or set of duplicates of each case (N,), or None where the dataset has no groups."""
+    if dataset.group_column is None or dataset.group_column not in split.records:
+        return None
+    return split.records[dataset.group_column].astype(str).to_numpy()
+
+
+def _check_fits(name: str, info: ModelInfo, dataset: Dataset) -> None:
+    if info.classes != dataset.classes:
+        raise InputError(
+            f"candidate {name}: trained for the classes {', '.join(info.classes)}, but the dataset has "
+            f"{', '.join(dataset.classes)}. Train it on this dataset."
+        )
+    if info.input_shape != dataset.input_shape:
+        raise InputError(
+            f"candidate {name}: takes inputs of shape {info.input_shape}, but the dataset has {dataset.input_shape}. "
+            "Train it on this dataset."
+        )
+    if len(dataset.classes) == 2 and info.positive_index != dataset.positive_index:
+        raise InputError(
+            f"candidate {name}: detects {info.classes[info.positive_index]}, but the dataset asks for "
+            f"{dataset.classes[dataset.positive_index]}. Train it on this dataset."
+        )
+
+
+def _judge(config: EvaluateConfig, dataset: Dataset, test: Split, name: str, folder: Path) -> Candidate:
+    import keras
+
+    model = load_model(folder)
+    raw_valid = validation_probabilities(folder, model, dataset.valid)
+    raw_test = predict_split(model, test.inputs, task=f"predict test split, {name}")
+    for split, raw in ((dataset.valid, raw_valid), (test, raw_test)):
+        if not np.isfinite(raw).all():
+            rows = int((~np.isfinite(raw)).any(axis=1).sum())
+            raise AssayError(
+                f"candidate {name}: {rows} of {len(raw)} answers on the {split.name} split are not numbers. "
+                "Its training diverged: lower the learning rate and train again."
+            )
+    temperature, threshold = _choose(config, dataset, raw_valid)
+    value = None if threshold is None else threshold.value
+    valid = _score(dataset.valid, raw_valid, temperature.value, value, dataset.positive_index)
+    scored = _score(test, raw_test, temperature.value, value, dataset.positive_index)
+    keras.backend.clear_session()
+    return Candidate(
+        name=name,
+        info=uncalibrated(model).info,
+        temperature=temperature,
+        threshold=threshold,
+        valid=valid,
+        test=scored,
+        raw_test=raw_test,
+        valid_metrics=point_metrics(valid),
+        test_metrics=point_metrics(scored),
+        intervals={},
+        per_class=per_class_table(scored, dataset.classes),
+        training=_read_training(folder),
+        history=_read_history(folder),
+    )
+
+
+def _choose(
+    config: EvaluateConfig, dataset: Dataset, raw_valid: npt.NDArray[np.float32]
+) -> tuple[Temperature, Threshold | None]:
+    labels = dataset.valid.labels
+    temperature = Temperature(1.0, math.nan, math.nan, "calibration is off")
+    if config.calibrate:
+        temperature = fit_temperature(labels, raw_valid)
+    if len(dataset.classes) != 2:
+        return temperature, None
+    scores = apply_temperature(raw_valid, temperature.value)[:, dataset.positive_index]
+    return temperature, choose_threshold(labels == dataset.positive_index, scores, config)
+
+
+def _score(
+    split: Split, raw: npt.NDArray[np.float32], temperature: float, threshold: float | None, positive_index: int
+) -> Scored:
+    probabilities = apply_temperature(raw, temperature)
+    return Scored(split.labels, probabilities, decide(probabilities, threshold, positive_index), positive_index)
+
+
+def _rank(judged: list[Candidate]) -> tuple[list[Candidate], str]:
+    """Order by validation AUC, or by validation log loss where the validation split holds one class."""
+    if any(math.isnan(one.valid_metrics.values["auc"]) for one in judged):
+        return sorted(judged, key=lambda one: one.valid_metrics.values["log_loss"]), "val_log_loss"
+    key = lambda one: (-one.valid_metrics.values["auc"], one.valid_metrics.values["log_loss"])  # noqa: E731
+    return sorted(judged, key=key), "val_auc"
+
+
+def _compare(
+    ranked: list[Candidate],
+    samples: Mapping[str, Mapping[str, Floats]],
+    resampler: Resampler,
+    groups: npt.NDArray[Any] | None,
+    confidence: float,
+) -> list[Comparison]:
+    best = ranked[0]
+    baseline = next((one for one in ranked if one.name == "baseline"), None)
+    pairs = [(best, other, "other") for other in ranked[1:]]
+    if baseline is not None:
+        pairs += [(one, baseline, "baseline") for one in ranked if one is not baseline]
+    comparisons = []
+    for first, second, role in pairs:
+        auc, accuracy = (
+            compare_samples(
+                first.test,
+                second.test,
+                metric,
+                samples[first.name][metric],
+                samples[second.name][metric],
+                resampler,
+                groups,
+                confidence,
+            )
+            for metric in ("auc", "accuracy")
+        )
+        comparisons.append(Comparison(first.name, second.name, role, auc, accuracy))
+    adjusted = []
+    for role in ("other", "baseline"):
+        family = [one for one in comparisons if one.role == role]
+        auc_p = holm([one.auc.p_value for one in family])
+        accuracy_p = holm([one.accuracy.p_value for one in family])
+        adjusted += [
+            replace(one, auc_p_holm=of_auc, accuracy_p_holm=of_accuracy)
+            for one, of_auc, of_accuracy in zip(family, auc_p, accuracy_p, strict=True)
+        ]
+    return adjusted
+
+
+def _group_rows(best: Candidate, groups: npt.NDArray[Any] | None, confidence: float) -> list[GroupRow]:
+    """Return the best candidate's score on each group, the worst first; empty where groups are too small to tell."""
+    if groups is None:
+        return []
+    names, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if np.median(sizes) < FEWEST_IN_GROUP or not 1 < len(names) <= MOST_GROUPS:
+        return []
+    scored = best.test
+    positive = scored.labels == scored.positive_index
+    rows = []
+    for index, name in enumerate(names):
+        mine = members == index
+        right = scored.labels[mine] == scored.predicted[mine]
+        auc = roc_auc(positive[mine], scored.probabilities[mine, scored.positive_index]) if scored.binary else math.nan
+        interval = wilson_interval(int(right.sum()), int(mine.sum()), confidence)
+        rows.append(GroupRow(str(name), int(mine.sum()), int(positive[mine].sum()), auc, float(right.mean()), interval))
+    return sorted(rows, key=lambda row: (row.accuracy, -row.images, row.name))
+
+
+def _views(
+    config: EvaluateConfig,
+    dataset: Dataset,
+    test: Split,
+    best: Candidate,
+    folder: Path,
+    samples: Mapping[str, Mapping[str, Floats]],
+    resampler: Resampler,
+    groups: npt.NDArray[Any] | None,
+) -> Views | None:
+    """Judge the best candidate once more with its answers averaged over views, threshold and temperature anew."""
+    if not config.test_time_augmentation:
+        return None
+    count = len(eight_views(test.inputs[:1]))
+    if count == 1:
+        log("test-time augmentation: sensor windows have no flips and turns; left out")
+        return None
+    model = load_model(folder)
+    raw_valid = predict_split(model, dataset.valid.inputs, task=f"validation split, {count} views", views=True)
+    raw_test = predict_split(model, test.inputs, task=f"test split, {count} views", views=True)
+    temperature, threshold = _choose(config, dataset, raw_valid)
+    value = None if threshold is None else threshold.value
+    scored = _score(test, raw_test, temperature.value, value, dataset.positive_index)
+    drawn = bootstrap_metrics({"views": scored}, resampler)["views"]
+    metrics = point_metrics(scored)
+    intervals = metric_intervals(scored, metrics.values, drawn, resampler, config.confidence, config.proportions)
+    gain = compare_samples(
+        scored, best.test, "auc", drawn["auc"], samples[best.name]["auc"], resampler, groups, config.confidence
+    )
+    return Views(count, metrics, intervals, gain)
+
+
+def _ids(split: Split) -> list[str]:
+    if "id" in split.records:
+        return [str(one) for one in split.records["id"]]
+    return [str(row) for row in range(len(split))]
+
+
+def _read_training(folder: Path) -> dict[str, float]:
+    try:
+        values = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(name): float(value) for name, value in values.items() if isinstance(value, int | float)}
+
+
+def _read_history(folder: Path) -> Any:
+    import pandas as pd
+
+    path = folder / "history.csv"
+    try:
+        return pd.read_csv(path) if path.is_file() else None
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        log(f"{path}: the history cannot be read ({reason}); the report goes without it")
+        return None

@@ -1,0 +1,209 @@
+"""What an evaluation leaves for machines: comparison, metrics, predictions, confusion, ROC, the best model."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from assay.evaluation.comparison import PairedDifference
+from assay.evaluation.metrics import confusion_matrix
+from assay.evaluation.plots import roc_points
+from assay.evaluation.results import Candidate, Comparison, Evaluation, finite
+from assay.hashing import code_version
+from assay.models.artifact import copy_model, update_info
+
+SCHEMA_VERSION = 1
+
+
+def write_best(evaluation: Evaluation, model_dir: Path, out_dir: Path) -> None:
+    """Copy the best candidate's artifact and set the threshold and temperature that validation gave."""
+    best = evaluation.best
+    copy_model(model_dir, out_dir)
+    threshold = None if best.threshold is None else best.threshold.value
+    update_info(out_dir, threshold=threshold, temperature=best.temperature.value)
+
+
+def write_files(evaluation: Evaluation, model_dir: Path, out_dir: Path) -> None:
+    """Write everything but ``best/``; see `assay.evaluation.evaluate.evaluate`."""
+    from assay.evaluation.card import render_card, render_leaderboard
+    from assay.evaluation.report import render_report
+
+    best = evaluation.best
+    _write_json(out_dir / "comparison.json", comparison(evaluation))
+    _write_json(out_dir / "metrics.json", headline_metrics(evaluation))
+    matrix = confusion_matrix(best.test.labels, best.test.predicted, len(evaluation.dataset.classes))
+    _write_json(
+        out_dir / "confusion.json",
+        {"labels": list(evaluation.dataset.classes), "matrix": matrix.tolist(), "rows": "true", "columns": "decided"},
+    )
+    if evaluation.binary and not math.isnan(best.test_metrics.values["auc"]):
+        fpr, tpr, thresholds = roc_points(best.test.rankings[0])
+        _write_json(out_dir / "roc.json", {"fpr": fpr.tolist(), "tpr": tpr.tolist(), "thresholds": thresholds.tolist()})
+    _write_predictions(evaluation, out_dir / "predictions.parquet")
+    (out_dir / "leaderboard.md").write_text(render_leaderboard(evaluation), encoding="utf-8")
+    (out_dir / "model_card.md").write_text(render_card(evaluation), encoding="utf-8")
+    (out_dir / "report.html").write_text(render_report(evaluation, model_dir), encoding="utf-8")
+
+
+def headline_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """Return the best candidate's flat metrics, and every candidate's test AUC as ``test_auc_<name>``."""
+    best = evaluation.best
+    values = best.flat_metrics()
+    values["test_images"] = float(len(evaluation.ids))
+    for name in ("train_auc", "train_accuracy"):
+        if name in best.training:
+            values[name] = best.training[name]
+    for one in evaluation.candidates:
+        values[f"test_auc_{one.name}"] = one.test_metrics.values["auc"]
+    if evaluation.views is not None:
+        values["test_auc_views"] = evaluation.views.metrics.values["auc"]
+        values["test_accuracy_views"] = evaluation.views.metrics.values["accuracy"]
+    return {name: float(value) for name, value in values.items() if math.isfinite(value)}
+
+
+def leaderboard(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Return one row a candidate, the best first; what is undefined is None."""
+    return [finite(_row(evaluation, one)) for one in evaluation.candidates]
+
+
+def _row(evaluation: Evaluation, one: Candidate) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": one.name,
+        "model": one.info.name,
+        "parameters": one.info.parameters,
+        "best": one is evaluation.best,
+        **one.flat_metrics(),
+    }
+    baseline = evaluation.baseline
+    against = None if baseline is None else evaluation.comparison(one.name, baseline.name)
+    if against is not None:
+        row["auc_gain_over_baseline"] = against.auc.difference
+        row["auc_gain_over_baseline_low"] = against.auc.interval.low
+        row["auc_gain_over_baseline_high"] = against.auc.interval.high
+        row["auc_gain_over_baseline_p"] = against.auc_p_holm
+    behind = evaluation.comparison(evaluation.best.name, one.name)
+    if behind is not None:
+        row["auc_behind_best"] = behind.auc.difference
+        row["auc_behind_best_low"], row["auc_behind_best_high"] = behind.auc.interval.low, behind.auc.interval.high
+        row["auc_behind_best_p"] = behind.auc_p_holm
+    return row
+
+
+def comparison(evaluation: Evaluation) -> dict[str, Any]:
+    """Return comparison.json: all candidates, all comparisons, and how they were made."""
+    dataset, config, resampler = evaluation.dataset, evaluation.config, evaluation.resampler
+    content = {
+        "schema": SCHEMA_VERSION,
+        "best": evaluation.best.name,
+        "chosen_by": evaluation.chosen_by,
+        "classes": list(dataset.classes),
+        "positive_class": evaluation.positive_class if evaluation.binary else None,
+        "dataset_fingerprint": dataset.fingerprint,
+        "code_version": code_version(),
+        "test": {
+            "images": len(evaluation.ids),
+            "counts": dict(dataset.counts["test"]),
+            "groups": resampler.units if resampler.grouped else None,
+        },
+        "intervals": {
+            "confidence": config.confidence,
+            "method": resampler.method,
+            "resamples": resampler.resamples,
+            "seed": evaluation.seed,
+            "proportions": config.proportions,
+        },
+        "leaderboard": leaderboard(evaluation),
+        "candidates": {one.name: _candidate(one) for one in evaluation.candidates},
+        "comparisons": [_comparison(one) for one in evaluation.comparisons],
+        "views": _views(evaluation),
+    }
+    cleaned: dict[str, Any] = finite(content)
+    return cleaned
+
+
+def _candidate(one: Candidate) -> dict[str, Any]:
+    threshold = one.threshold
+    return {
+        "model": one.info.name,
+        "parameters": one.info.parameters,
+        "created": one.info.created,
+        "metrics": one.flat_metrics(),
+        "methods": {name: interval.method for name, interval in one.intervals.items()},
+        "undefined": dict(one.test_metrics.undefined),
+        "threshold": None
+        if threshold is None
+        else {
+            "value": threshold.value,
+            "rule": threshold.rule,
+            "valid_sensitivity": threshold.sensitivity,
+            "valid_specificity": threshold.specificity,
+            "note": threshold.note,
+        },
+        "temperature": {
+            "value": one.temperature.value,
+            "valid_log_loss_before": one.temperature.loss_before,
+            "valid_log_loss_after": one.temperature.loss_after,
+            "note": one.temperature.note,
+        },
+        "per_class": [dict(row) for row in one.per_class],
+        "confusion": confusion_matrix(one.test.labels, one.test.predicted, len(one.info.classes)).tolist(),
+    }
+
+
+def _comparison(one: Comparison) -> dict[str, Any]:
+    return {
+        "candidate": one.candidate,
+        "against": one.against,
+        "role": one.role,
+        "auc": _difference(one.auc, one.auc_p_holm),
+        "accuracy": _difference(one.accuracy, one.accuracy_p_holm),
+    }
+
+
+def _difference(one: PairedDifference, p_holm: float) -> dict[str, Any]:
+    return {
+        "difference": one.difference,
+        "low": one.interval.low,
+        "high": one.interval.high,
+        "p_value": one.p_value,
+        "p_holm": p_holm,
+        "test": one.test,
+    }
+
+
+def _views(evaluation: Evaluation) -> dict[str, Any] | None:
+    views = evaluation.views
+    if views is None:
+        return None
+    interval = views.intervals["auc"]
+    return {
+        "views": views.views,
+        "test_auc": views.metrics.values["auc"],
+        "test_auc_low": interval.low,
+        "test_auc_high": interval.high,
+        "test_accuracy": views.metrics.values["accuracy"],
+        "auc_gain": _difference(views.gain, views.gain.p_value),
+    }
+
+
+def _write_predictions(evaluation: Evaluation, path: Path) -> None:
+    """Write one row a test case: id, group, label, and of each candidate the decision and every class's probability."""
+    import numpy as np
+    import pandas as pd
+
+    names = np.array(evaluation.dataset.classes)
+    columns: dict[str, Any] = {"id": evaluation.ids}
+    if evaluation.groups is not None:
+        columns["group"] = evaluation.groups
+    columns["label"] = names[evaluation.best.test.labels]
+    for one in evaluation.candidates:
+        columns[f"{one.name}:decided"] = names[one.test.predicted]
+        for index, name in enumerate(evaluation.dataset.classes):
+            columns[f"{one.name}:{name}"] = one.test.probabilities[:, index]
+    pd.DataFrame(columns).to_parquet(path, index=False)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

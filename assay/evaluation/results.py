@@ -1,0 +1,190 @@
+"""What an evaluation found: plain values from which report, card, leaderboard and metrics are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from assay.config import EvaluateConfig
+from assay.data.dataset import Dataset, ShardedArray
+from assay.evaluation.calibration import Temperature
+from assay.evaluation.comparison import PairedDifference
+from assay.evaluation.intervals import Interval, Resampler
+from assay.evaluation.metrics import METRICS, PointMetrics, Scored
+from assay.evaluation.thresholds import Threshold
+from assay.models.artifact import ModelInfo
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model, judged.
+
+    Attributes:
+        name: What it was handed in as: baseline, search, finetune...
+        info: Of its artifact.
+        temperature: Fitted on the validation split (1 where calibration is off).
+        threshold: Chosen on the validation split; None for more than two classes.
+        valid: Its answers on the validation split, calibrated and decided.
+        test: The same on the test split.
+        raw_test: The network's own probabilities of the test split, float32 (N, K).
+        valid_metrics: Of the validation split.
+        test_metrics: Of the test split.
+        intervals: Of the test split's metrics.
+        per_class: One row a class; see `per_class_table`.
+        training: The training step's metrics.json; empty where there is none.
+        history: history.csv; None where there is none.
+    """
+
+    name: str
+    info: ModelInfo
+    temperature: Temperature
+    threshold: Threshold | None
+    valid: Scored
+    test: Scored
+    raw_test: npt.NDArray[np.float32]
+    valid_metrics: PointMetrics
+    test_metrics: PointMetrics
+    intervals: Mapping[str, Interval]
+    per_class: Sequence[Mapping[str, Any]]
+    training: Mapping[str, float] = field(default_factory=dict)
+    history: pd.DataFrame | None = None
+
+    def flat_metrics(self) -> dict[str, float]:
+        """Return ``test_auc``, ``test_auc_low``, ``test_auc_high``... and ``val_auc``...; only what is finite."""
+        values: dict[str, float] = {}
+        for name in METRICS:
+            interval = self.intervals[name]
+            values[f"test_{name}"] = self.test_metrics.values[name]
+            values[f"test_{name}_low"], values[f"test_{name}_high"] = interval.low, interval.high
+        for name in ("auc", "accuracy", "log_loss"):
+            values[f"val_{name}"] = self.valid_metrics.values[name]
+        if self.threshold is not None:
+            values["threshold"] = self.threshold.value
+        values["temperature"] = self.temperature.value
+        return {name: float(value) for name, value in values.items() if math.isfinite(value)}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two candidates set against each other on the test split.
+
+    Attributes:
+        candidate: The one that is meant to be better.
+        against: The other.
+        role: What the other is: ``baseline``, or ``other`` where ``candidate`` is the best.
+        auc: Paired difference in AUC.
+        accuracy: Paired difference in accuracy.
+        auc_p_holm: The p-value of ``auc``, adjusted for the number of comparisons of this role.
+        accuracy_p_holm: The same of ``accuracy``.
+    """
+
+    candidate: str
+    against: str
+    role: str
+    auc: PairedDifference
+    accuracy: PairedDifference
+    auc_p_holm: float = math.nan
+    accuracy_p_holm: float = math.nan
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """One patient or slide of the test split, as the best candidate saw it."""
+
+    name: str
+    images: int
+    positives: int
+    auc: float
+    accuracy: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Views:
+    """What averaging over flips and turns would give the best candidate; not used for anything else."""
+
+    views: int
+    metrics: PointMetrics
+    intervals: Mapping[str, Interval]
+    gain: PairedDifference
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that was found.
+
+    Attributes:
+        dataset: What the candidates were trained and judged on.
+        config: The section ``evaluate``.
+        seed: Of the resamples.
+        candidates: In order of validation AUC, the best first.
+        chosen_by: The name of the validation metric that decided.
+        comparisons: Of the others with the best, and of all with the baseline.
+        resampler: What was drawn.
+        inputs: Of the test split (N, ...).
+        ids: Of the test cases (N,).
+        groups: Patient or slide of each test case (N,); None where there are none.
+        group_rows: Per group; empty where groups are absent or too small to tell.
+        views: Test-time augmentation, where asked for.
+    """
+
+    dataset: Dataset
+    config: EvaluateConfig
+    seed: int
+    candidates: Sequence[Candidate]
+    chosen_by: str
+    comparisons: Sequence[Comparison]
+    resampler: Resampler
+    inputs: ShardedArray
+    ids: Sequence[str]
+    groups: npt.NDArray[Any] | None
+    group_rows: Sequence[GroupRow] = ()
+    views: Views | None = None
+
+    @property
+    def best(self) -> Candidate:
+        """The candidate with the highest validation AUC."""
+        return self.candidates[0]
+
+    @property
+    def baseline(self) -> Candidate | None:
+        """The candidate called baseline, where there is one."""
+        return next((one for one in self.candidates if one.name == "baseline"), None)
+
+    @property
+    def binary(self) -> bool:
+        """Whether there are two classes."""
+        return len(self.dataset.classes) == 2
+
+    @property
+    def unit(self) -> str:
+        """What the cases are called: images or windows."""
+        return "images" if self.dataset.kind == "image" else "windows"
+
+    @property
+    def positive_class(self) -> str:
+        """Name of the class to detect."""
+        return self.dataset.classes[self.dataset.positive_index]
+
+    def comparison(self, candidate: str, against: str) -> Comparison | None:
+        """Return the comparison of two candidates, where it was made in this order."""
+        found = (one for one in self.comparisons if (one.candidate, one.against) == (candidate, against))
+        return next(found, None)
+
+
+def finite(value: Any) -> Any:
+    """Return the value with every number that is not finite as None, through lists and mappings: JSON knows no nan."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,357 @@
+"""What an evaluation says in plain words: the verdict, the gap between splits, what limits the result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from assay.evaluation.intervals import Interval
+from assay.evaluation.results import Candidate, Evaluation
+
+# A gap in AUC that is worth a word, and one that is large.
+SMALL_GAP, LARGE_GAP = 0.01, 0.03
+FEW_OF_A_CLASS = 50
+FEW_GROUPS = 20
+RULES = {
+    "youden": "the largest sum of sensitivity and specificity",
+    "accuracy": "the highest accuracy",
+    "f1": "the highest F1",
+    "sensitivity": "a sensitivity of at least {target}",
+    "specificity": "a specificity of at least {target}",
+    "fixed": "a value given beforehand",
+}
+
+
+def score(value: float) -> str:
+    """Return 0.933, or a dash for what is undefined."""
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def signed(value: float) -> str:
+    """Return +0.012 or −0.012."""
+    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+
+
+def percent(value: float) -> str:
+    """Return 86.2%."""
+    return "–" if math.isnan(value) else f"{100 * value:.1f}%"
+
+
+def interval_of(interval: Interval, form: Any = score) -> str:
+    """Return 0.917 to 0.948, or nothing where there is no interval."""
+    return f"{form(interval.low)} to {form(interval.high)}" if interval.defined else ""
+
+
+def p_value(value: float) -> str:
+    """Return p = 0.03, or p < 0.001."""
+    if math.isnan(value):
+        return ""
+    if value < 0.001:
+        return "p < 0.001"
+    return f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
+
+
+def level(evaluation: Evaluation) -> str:
+    """Return 95%."""
+    return f"{100 * evaluation.config.confidence:g}%"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The report's first lines.
+
+    Attributes:
+        headline: One sentence, with the best model, its AUC and what it does at its threshold.
+        standing: How it stands to the baseline and to the others.
+        cautions: What a reader must know before believing it.
+    """
+
+    headline: str
+    standing: str
+    cautions: list[str]
+
+
+def verdict(evaluation: Evaluation) -> Verdict:
+    """Return the verdict."""
+    best = evaluation.best
+    values, intervals = best.test_metrics.values, best.intervals
+    auc = f"test AUC {score(values['auc'])}"
+    if intervals["auc"].defined:
+        auc += f" ({level(evaluation)} interval {interval_of(intervals['auc'])})"
+    if math.isnan(values["auc"]):
+        auc = f"accuracy {percent(values['accuracy'])} ({interval_of(intervals['accuracy'], percent)})"
+    if evaluation.binary and best.threshold is not None:
+        does = f"; at threshold {best.threshold.value:.2f} "
+        parts = []
+        if not math.isnan(values["sensitivity"]):
+            parts.append(
+                f"it finds {percent(values['sensitivity'])} of {evaluation.positive_class} "
+                f"({interval_of(intervals['sensitivity'], percent)})"
+            )
+        if not math.isnan(values["specificity"]):
+            other = evaluation.dataset.classes[1 - evaluation.dataset.positive_index]
+            parts.append(
+                f"leaves {percent(values['specificity'])} of {other} alone "
+                f"({interval_of(intervals['specificity'], percent)})"
+            )
+        does += " and ".join(parts) if parts else "nothing can be said of its decisions"
+    elif math.isnan(values["auc"]):
+        does = ""
+    else:
+        does = (
+            f"; it names the right one of {len(evaluation.dataset.classes)} classes for {percent(values['accuracy'])} "
+        )
+        does += f"of the {evaluation.unit} ({interval_of(intervals['accuracy'], percent)})"
+    headline = f"{_called(best)} is the best model: {auc}{does}."
+    return Verdict(headline, standing(evaluation), cautions(evaluation))
+
+
+def _called(one: Candidate) -> str:
+    names = {"finetune": "Fine-tuned", "search": "Searched", "baseline": "Baseline"}
+    return f"{names[one.name]} {one.info.name}" if one.name in names else f"{one.name} ({one.info.name})"
+
+
+def standing(evaluation: Evaluation) -> str:
+    """Return how the best model stands to the baseline and to the runner-up."""
+    best, baseline = evaluation.best, evaluation.baseline
+    if len(evaluation.candidates) == 1:
+        return "It was the only candidate, so nothing here says that it is better than a simpler one."
+    sentences = []
+    if baseline is not None and baseline is not best:
+        found = evaluation.comparison(best.name, baseline.name)
+        if found is not None and not math.isnan(found.auc.difference):
+            gain, p = found.auc, found.auc_p_holm
+            better = "better" if gain.difference > 0 else "worse"
+            clear = "clearly" if p < 0.05 else "not clearly"
+            sentences.append(
+                f"It is {clear} {better} than the baseline: AUC {signed(gain.difference)} "
+                f"({signed(gain.interval.low)} to {signed(gain.interval.high)}, {p_value(p)})."
+            )
+    elif baseline is best:
+        sentences.append("Nothing that was tried beats the baseline on the validation split.")
+    rivals = [one for one in evaluation.candidates[1:] if one is not baseline]
+    close = []
+    for rival in rivals:
+        found = evaluation.comparison(best.name, rival.name)
+        if found is not None and not found.auc_p_holm < 0.05:
+            close.append(rival.name)
+    if close:
+        sentences.append(f"The test {evaluation.unit} do not tell it from {' and '.join(close)}.")
+    ahead = [
+        one
+        for one in evaluation.candidates[1:]
+        if one.test_metrics.values["auc"] > best.test_metrics.values["auc"] + 5e-4
+    ]
+    if ahead:
+        sentences.append(
+            f"On the test split {' and '.join(one.name for one in ahead)} scores higher, but the choice was made on "
+            "the validation split and stands: a choice made on the test split would make its scores worthless."
+        )
+    return " ".join(sentences)
+
+
+def cautions(evaluation: Evaluation) -> list[str]:
+    """Return what must be known before the numbers are believed, the gravest first."""
+    best = evaluation.best
+    found = []
+    auc = best.intervals["auc"]
+    if auc.defined and auc.low <= 0.5 <= auc.high:
+        found.append("The interval of the AUC includes 0.5: this model is not shown to be better than guessing.")
+    if best.training.get("not_learning"):
+        found.append("Its training was stopped because it learnt nothing.")
+    if best.threshold is not None and best.threshold.note:
+        found.append(_sentence(best.threshold.note))
+    for name, reason in best.test_metrics.undefined.items():
+        if name in ("auc", "sensitivity", "specificity"):
+            found.append(_sentence(f"{name} is undefined: {reason}"))
+    counts = evaluation.dataset.counts["test"]
+    rare = {name: count for name, count in counts.items() if count < FEW_OF_A_CLASS}
+    if rare:
+        of = ", ".join(f"{count} of {name}" for name, count in sorted(rare.items(), key=lambda item: item[1])[:4])
+        found.append(f"The test split is small ({of}): the intervals are wide, and rightly so.")
+    if evaluation.resampler.grouped and evaluation.resampler.units < FEW_GROUPS:
+        found.append(
+            f"The test {evaluation.unit} come from {evaluation.resampler.units} groups only; intervals from so few are "
+            "themselves uncertain, and tend to be too narrow."
+        )
+    return found
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The best model's scores on the three splits, and what their differences mean.
+
+    Attributes:
+        rows: For each split its name, AUC and accuracy (of the most probable class; nan: unknown).
+        words: What the differences mean.
+        tried: What was done against overfitting.
+    """
+
+    rows: list[tuple[str, float, float]]
+    words: list[str]
+    tried: list[str]
+
+
+def gap(evaluation: Evaluation) -> Gap:
+    """Name the gap between training, validation and test, and what was tried against it."""
+    best = evaluation.best
+    train = best.training.get("train_auc", math.nan)
+    valid, test = best.valid_metrics.values["auc"], best.test_metrics.values["auc"]
+    rows = [
+        ("training", train, best.training.get("train_accuracy", math.nan)),
+        ("validation", valid, _plain_accuracy(best, "valid")),
+        ("test", test, _plain_accuracy(best, "test")),
+    ]
+    words = []
+    if not math.isnan(train) and not math.isnan(valid):
+        words.append(_of_training(train, valid, evaluation.unit))
+    if not math.isnan(valid) and not math.isnan(test):
+        words.append(_of_test(evaluation, valid, test))
+    return Gap(rows, words, tried_against_overfitting(best.info.config))
+
+
+def _plain_accuracy(one: Candidate, split: str) -> float:
+    scored = one.valid if split == "valid" else one.test
+    return float((scored.probabilities.argmax(axis=1) == scored.labels).mean())
+
+
+def _of_training(train: float, valid: float, unit: str) -> str:
+    difference = train - valid
+    start = f"Training AUC {score(train)}, validation {score(valid)}: "
+    if difference >= LARGE_GAP:
+        return start + (
+            f"the model does {difference:.3f} better on {unit} that it was trained on, so a part of what it learnt is "
+            f"those {unit} and not their class. More {unit} (best: of more patients), stronger augmentation, more "
+            "dropout or weight decay, or fewer trainable layers close such a gap."
+        )
+    if train < 0.8:
+        return start + (
+            "it does not even know its training data well. A larger model, a longer training or a higher learning "
+            "rate may do more than more data would."
+        )
+    if difference >= SMALL_GAP:
+        return start + f"it does a little better on {unit} that it was trained on, as most networks do."
+    return start + "it does as well on new data as on what it was trained on. There is no sign of memorising."
+
+
+def _of_test(evaluation: Evaluation, valid: float, test: float) -> str:
+    interval = evaluation.best.intervals["auc"]
+    start = f"From validation to test the AUC changes by {signed(test - valid)}: "
+    if interval.defined and interval.low <= valid <= interval.high:
+        return start + "no more than chance explains, by the interval of the test AUC."
+    if test < valid:
+        return start + (
+            "more than chance explains. Epochs, settings and the best candidate were chosen on the validation split, "
+            "which flatters it; or the test data differ (other slides, another scanner). Trust the test figure."
+        )
+    return start + "more than chance explains. The test split is easier than the validation split."
+
+
+def tried_against_overfitting(config: Mapping[str, Any]) -> list[str]:
+    """Return what the candidate's own config holds against overfitting, in words."""
+    section, policy = config.get("section") or {}, config.get("policy") or {}
+    found = []
+    operations = augmentation_in_words(policy)
+    if operations:
+        found.append("augmentation: " + ", ".join(operations))
+    options = (section.get("model") or {}).get("options") or {}
+    for name, value in options.items():
+        if "dropout" in name and value:
+            found.append(f"{name.replace('_', ' ')} {value}")
+        if name == "l2" and value:
+            found.append(f"L2 penalty {value:g}")
+    optimizer = section.get("optimizer") or {}
+    if optimizer.get("weight_decay"):
+        found.append(f"weight decay {optimizer['weight_decay']:g}")
+    if section.get("label_smoothing"):
+        found.append(f"label smoothing {section['label_smoothing']:g}")
+    callbacks = section.get("callbacks") or {}
+    if callbacks.get("early_stopping_patience"):
+        found.append(f"early stopping after {callbacks['early_stopping_patience']} epochs without gain")
+    if section.get("unfreeze_from") is not None:
+        found.append(f"layers before {section['unfreeze_from']} kept frozen")
+    found.append(f"the epoch with the best {callbacks.get('monitor', 'val_auc')} was kept")
+    return found
+
+
+def augmentation_in_words(policy: Mapping[str, Any]) -> list[str]:
+    """Return what a policy does to training images, one phrase an operation; empty where it changes nothing."""
+    found = []
+    phrases = {
+        "rotation_range": "turned by up to {:g}°",
+        "width_shift_range": "shifted sideways by up to {:.0%}",
+        "height_shift_range": "shifted up or down by up to {:.0%}",
+        "shear_range": "sheared by up to {:g}°",
+        "zoom_range": "zoomed by up to {:.0%}",
+    }
+    for name, phrase in phrases.items():
+        if policy.get(name):
+            found.append(phrase.format(policy[name]))
+    if policy.get("quarter_turns"):
+        found.append("turned by quarters")
+    if policy.get("horizontal_flip"):
+        found.append("mirrored left-right")
+    if policy.get("vertical_flip"):
+        found.append("mirrored up-down")
+    if policy.get("brightness_range"):
+        low, high = policy["brightness_range"]
+        found.append(f"brightness {low:g} to {high:g} times")
+    jitter = {name: value for name, value in (policy.get("color_jitter") or {}).items() if value}
+    if jitter:
+        found.append("colour varied (" + ", ".join(f"{name} {value:g}" for name, value in jitter.items()) + ")")
+    if policy.get("zca_whitening"):
+        found.append("whitened (ZCA)")
+    if policy.get("views"):
+        found.append(f"{policy['views']} fixed views of each image")
+    return found
+
+
+def limitations(evaluation: Evaluation) -> list[str]:
+    """Return what these numbers do not say."""
+    dataset = evaluation.dataset
+    found = [
+        f"Training, validation and test {evaluation.unit} come from one source. Nothing here says how the model does "
+        f"on {evaluation.unit} of another hospital, scanner or stain.",
+        f"The intervals are over test {evaluation.unit} (another sample of the same kind). They do not cover another "
+        "training run of the same model: repeat it with other seeds for that.",
+        "The threshold and the temperature count as given; that they were chosen on a validation split of "
+        f"{sum(dataset.counts['valid'].values()):,} {evaluation.unit} adds uncertainty that the intervals leave out.",
+    ]
+    if not evaluation.resampler.grouped:
+        found.append(
+            f"The {evaluation.unit} count as independent of each other. If several show one patient or slide, the "
+            "intervals are too narrow: name the groups in the source, and the bootstrap draws whole groups."
+        )
+    if str(dataset.description.get("snapshot", {}).get("source", "")).startswith("demo://"):
+        found.append("The data are generated: the scores show that the pipeline works, and nothing of medicine.")
+    if len(evaluation.candidates) > 2:
+        found.append(
+            "p-values are adjusted for the number of comparisons (Holm). The best candidate was chosen on the "
+            "validation split, so its test score is not flattered by the choice."
+        )
+    return found
+
+
+def how_intervals(evaluation: Evaluation) -> str:
+    """Return how the intervals were made."""
+    resampler = evaluation.resampler
+    unit = f"{resampler.units:,} groups, drawn whole" if resampler.grouped else f"{resampler.units:,} {evaluation.unit}"
+    text = f"{level(evaluation)} intervals from {resampler.resamples:,} bootstrap resamples of {unit}"
+    if evaluation.config.proportions == "wilson" and not resampler.grouped and evaluation.binary:
+        text += "; of proportions, Wilson's"
+    return text + f" (seed {evaluation.seed})"
+
+
+def rule_in_words(evaluation: Evaluation) -> str:
+    """Return by what the threshold was chosen."""
+    threshold = evaluation.best.threshold
+    if threshold is None:
+        return "the most probable class is taken"
+    return RULES[threshold.rule].format(target=percent(evaluation.config.threshold_target))
