@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from assay.augmentation.examples import choose_examples
 from assay.augmentation.operations import active_operations
 from assay.augmentation.policy import POLICY_FILE, Policy, save_policy
 from assay.augmentation.preview import write_preview, write_sensor_preview
@@ -63,7 +64,7 @@ def augment(
         return AugmentResult(policy, {"augment_operations": 0.0})
     height, width, channels = dataset.input_shape
     check_fits(policy, (height, width, channels))
-    chosen = choose_examples(dataset.train, augment.preview_images, seed)
+    chosen = choose_examples(dataset.train.labels, augment.preview_images, seed)
     images = dataset.train.inputs[chosen]
     with new_file(out_dir / PREVIEW_FILE) as stage:
         metrics = write_preview(
@@ -103,27 +104,6 @@ def check_sensor(policy: Policy) -> None:
             f"augment.policy: {fields} change images, and the data are sensor windows. Remove them; for values that "
             "can be missing at test time set data.simulate_missing."
         )
-
-
-def choose_examples(split: Split, count: int, seed: int) -> np.ndarray:
-    """Choose images to show, as many of each class as can be.
-
-    Args:
-        split: Where from.
-        count: How many in all.
-        seed: Of the run.
-
-    Returns:
-        Positions int64 (K,) with K of at most ``count``, the classes in turn.
-    """
-    random = np.random.default_rng([seed, len(split)])
-    shuffled = random.permutation(len(split))
-    labels = split.labels[shuffled]
-    # The n-th image of each class comes before any (n+1)-th.
-    turn = np.zeros(len(split), dtype=np.int64)
-    for label in np.unique(labels):
-        turn[labels == label] = np.arange((labels == label).sum())
-    return shuffled[np.lexsort((labels, turn))][:count]
 
 
 def _whitened(split: Split, images: np.ndarray, seed: int) -> np.ndarray:
