@@ -149,7 +149,9 @@ class TrialRunner:
         checkpoint = self.records.checkpoint(row.trial)
         if parent is not None and checkpoint.load() is None:
             state = self.records.checkpoint(parent.trial).load()
-            if state is not None:
+            if state is None:
+                parent = None  # lost: all epochs are this trial's own
+            else:
                 checkpoint.save(state)
         built, history = self.fit(row, place.epochs)
         score = history.best_value
