@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+import zlib
 from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
@@ -98,6 +99,22 @@ def read_header(data: bytes) -> ImageInfo:
     except (struct.error, IndexError, KeyError):
         info = None
     return info if info is not None else _pillow_header(data)
+
+
+def png_is_intact(data: bytes) -> bool:
+    """Return whether the checksums of a PNG's chunks are right, up to its end chunk."""
+    position = 8
+    try:
+        while True:
+            length, kind = struct.unpack_from(">I4s", data, position)
+            (stored,) = struct.unpack_from(">I", data, position + 8 + length)
+            if zlib.crc32(memoryview(data)[position + 4 : position + 8 + length]) != stored:
+                return False
+            if kind == b"IEND":
+                return True
+            position += 12 + length
+    except struct.error:
+        return False
 
 
 def extension_format(name: str) -> str | None:

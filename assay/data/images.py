@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from assay.data.headers import ImageInfo, damage, open_with_pillow, read_header
+from assay.data.headers import ImageInfo, damage, open_with_pillow, png_is_intact, read_header
 from assay.data.unusable import UnusableImage
 
 __all__ = ["MIN_SIDE", "ImageInfo", "UnusableImage", "decode", "decode_native", "resize", "to_color_mode"]
@@ -85,12 +85,14 @@ def decode_native(data: bytes, max_pixels: int) -> tuple[np.ndarray, ImageInfo]:
 
 
 def _decode(data: bytes, info: ImageInfo) -> np.ndarray:
-    if info.plain:
+    # A broken PNG would be found by libpng too, which prints what it thinks of it.
+    intact = info.format != "PNG" or png_is_intact(data)
+    if info.plain and intact:
         flag = cv2.IMREAD_GRAYSCALE if info.mode == "L" else cv2.IMREAD_COLOR_RGB
         pixels = _opencv(data, flag)
         if pixels is not None:
             return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
-    elif info.mode.endswith(";16") and info.mode != "I;16" and "CMYK" not in info.mode:
+    elif intact and info.mode.endswith(";16") and info.mode != "I;16" and "CMYK" not in info.mode:
         pixels = _opencv(data, cv2.IMREAD_UNCHANGED)
         if pixels is not None and pixels.dtype == np.uint16 and not info.oriented:
             return _flatten(_scale_16_bits(pixels))

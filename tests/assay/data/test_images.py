@@ -193,11 +193,14 @@ def test_headers_agree_with_pillow(pcam: Path) -> None:
         np.testing.assert_array_equal(decode(data, "rgb", None, MANY), np.asarray(image))
 
 
-def test_a_broken_line_in_a_png_is_found() -> None:
-    data = bytearray(encoded(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8), "PNG"))
-    data[len(data) // 2] ^= 0xFF
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_flipped_bit_in_a_png_is_found_without_noise(dtype: type, capfd: pytest.CaptureFixture[str]) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(dtype)
+    data = bytearray(cv2.imencode(".png", values)[1].tobytes())
+    data[len(data) // 2] ^= 0x10
     with pytest.raises(UnusableImage):
         decode(bytes(data), "rgb", None, MANY)
+    assert capfd.readouterr() == ("", "")
 
 
 @settings(max_examples=200, deadline=None)
