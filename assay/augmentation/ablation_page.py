@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from assay.augmentation.ablation import AblationResult, Outcome
 
 _TEMPLATE = Path(__file__).with_name("ablation.html.j2")
-_PLOT = 420
+_PLOT = 320
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _ticks(reach: float) -> list[float]:
     step = 10.0 ** np.floor(np.log10(reach))
     step = step / 2 if reach / step < 2 else step
     count = int(reach / step)
-    stride = max(1, count // 3)
+    stride = max(1, -(-count // 3))
     return [float(step * number) for number in range(-count, count + 1) if number % stride == 0]
 
 
