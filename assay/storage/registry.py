@@ -288,6 +288,24 @@ class ModelRegistry:
             changes[champion.change.sequence] = champion.change
         return [changes[sequence] for sequence in sorted(changes)]
 
+    def rolled_back(self, version: str) -> Change | None:
+        """Return the rollback that took the championship from a version, if nobody gave it back since."""
+        taken, champion = None, ""
+        for change in self.history():
+            if change.version == version:
+                taken = None
+            elif champion == version and change.action == "rollback":
+                taken = change
+            champion = change.version
+        return taken
+
+    def read_report(self, version: str, name: str) -> bytes | None:
+        """Return a file that was kept beside a version's model, or None where there is none of this name."""
+        try:
+            return self.store.read_bytes(self._at("versions", version, "report", name))
+        except ObjectNotFound:
+            return None
+
     def record_decision(self, version: str, decision: Mapping[str, Any]) -> None:
         """Keep the decision of a comparison with the champion beside a version.
 
