@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 
 from assay.config import DataConfig
-from assay.data.dataset import SPLITS, Counts, Dataset, ShardedArray
+from assay.data.dataset import SPLITS, Dataset, ShardedArray
 from assay.data.missing import fill_missing, window_statistics
 from assay.data.plan import Plan, make_plan
-from assay.data.rows import BLOCK_BYTES, blocks_of, fill
+from assay.data.rows import BLOCK_BYTES, fill
 from assay.data.shards import SHARD_BYTES, ChannelStatistics, SplitWriter, write_description
 from assay.data.unusable import UnusableWindow
 from assay.errors import InputError
@@ -70,11 +70,11 @@ def preprocess(
     started = time.monotonic()
     plan = make_plan(data, snapshot_dir, seed)
     with disk_errors(out_dir), new_folder(out_dir) as root:
-        writers = _writers(plan, root, {name: len(plan.labels[name]) for name in SPLITS}, shard_bytes)
-        blocks = [block for name in SPLITS for block in blocks_of(plan, name, 0, len(plan.labels[name]))]
-        histogram = fill(plan, writers, blocks, workers)
+        bounds = {name: (0, len(plan.labels[name])) for name in SPLITS}
+        writers = _writers(plan, root, bounds, shard_bytes)
+        statistics = fill(plan, writers, bounds, workers)
         shards = {name: writers[name].finish(plan.labels[name], plan.records[name]) for name in SPLITS}
-        _describe(root, plan.description, shards, histogram)
+        _describe(root, plan.description, shards, statistics)
     return _result(out_dir, started)
 
 
@@ -110,14 +110,13 @@ def preprocess_shard(
         name: (len(labels) * index // count, len(labels) * (index + 1) // count) for name, labels in plan.labels.items()
     }
     with disk_errors(out_dir), new_folder(out_dir) as root:
-        writers = _writers(plan, root, {name: high - low for name, (low, high) in bounds.items()}, SHARD_BYTES)
-        blocks = [block for name in SPLITS for block in blocks_of(plan, name, *bounds[name])]
-        histogram = fill(plan, writers, blocks, workers)
+        writers = _writers(plan, root, bounds, SHARD_BYTES)
+        statistics = fill(plan, writers, bounds, workers)
         shards = {
             name: writers[name].finish(plan.labels[name][low:high], plan.records[name].iloc[low:high])
             for name, (low, high) in bounds.items()
         }
-        part = {"index": index, "count": count, "histogram": histogram.tolist(), "splits": shards}
+        part = {"index": index, "count": count, "sums": statistics.sums, "splits": shards}
         text = json.dumps({**part, "description": plan.description}, ensure_ascii=False)
         (root / PART_FILE).write_text(text, encoding="utf-8")
     rows = sum(high - low for low, high in bounds.values())
@@ -153,8 +152,10 @@ def merge_shards(parts: Sequence[Path], out_dir: Path, *, shard_bytes: int = SHA
             labels = np.concatenate([np.load(folder / shard["labels"]) for folder, shard in listed])
             frames = [pd.read_parquet(folder / shard["records"]) for folder, shard in listed]
             shards[name] = writer.finish(labels, pd.concat(frames, ignore_index=True))
-        histogram = np.sum([np.array(part["histogram"], np.int64) for _, part in described], axis=0)
-        _describe(root, description, shards, histogram)
+        statistics = ChannelStatistics(description["input_shape"][-1])
+        for _, part in described:
+            statistics.merge(ChannelStatistics(len(part["sums"]), part["sums"]))
+        _describe(root, description, shards, statistics)
     return _result(out_dir, started)
 
 
@@ -179,15 +180,18 @@ def _read_parts(folders: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
     return parts
 
 
-def _writers(plan: Plan, root: Path, rows: dict[str, int], shard_bytes: int) -> dict[str, SplitWriter]:
-    return {name: SplitWriter(root, name, rows[name], plan.row_shape, plan.dtype, shard_bytes) for name in SPLITS}
+def _writers(plan: Plan, root: Path, bounds: Mapping[str, tuple[int, int]], shard_bytes: int) -> dict[str, SplitWriter]:
+    return {
+        name: SplitWriter(root, name, high - low, plan.row_shape, plan.dtype, shard_bytes)
+        for name, (low, high) in bounds.items()
+    }
 
 
-def _describe(root: Path, description: dict[str, Any], shards: dict[str, Any], histogram: Counts) -> None:
+def _describe(root: Path, description: dict[str, Any], shards: dict[str, Any], statistics: ChannelStatistics) -> None:
     """Write dataset.json, after the statistics and what they are needed for."""
     missing = None
     if description["kind"] == "image":
-        mean, std = ChannelStatistics(len(histogram), histogram).result()
+        mean, std = statistics.result()
     else:
         files = {name: [root / shard["inputs"] for shard in part["shards"]] for name, part in shards.items()}
         channels = description["input_shape"][-1]

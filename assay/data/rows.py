@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from assay.data.dataset import Array, Counts
+from assay.data.dataset import Array
 from assay.data.images import decode
 from assay.data.plan import Plan
 from assay.data.sensors import decode_window
@@ -26,9 +26,6 @@ from assay.data.sources import Entry, Source, open_source
 from assay.data.unusable import Unusable, UnusableWindow
 from assay.errors import AssayError
 from assay.observability.progress import Progress
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 BLOCK_BYTES = 4 * 2**20
 BLOCKS_BYTES = 128 * 2**20  # of all workers together
@@ -39,31 +36,47 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive rows of a split, and the row number in the files at which they are written."""
+    """Consecutive rows of a split: their entries and SHA-256, and the row number at which they are written."""
 
     split: str
-    rows: pd.DataFrame
+    entries: list[Entry]
+    hashes: list[str]
     position: int
 
 
-def blocks_of(plan: Plan, split: str, low: int, high: int) -> Iterator[Block]:
-    """Yield rows ``low`` to ``high`` of a split in blocks of a few megabytes; ``low`` is written at position 0."""
+def blocks_of(plan: Plan, bounds: Mapping[str, tuple[int, int]]) -> Iterator[Block]:
+    """Yield a range of rows of each split in small blocks.
+
+    Args:
+        plan: What the rows are.
+        bounds: For each split its first row, which is written at position 0, and the one after its last.
+    """
     size = max(1, min(BLOCK_ROWS, BLOCK_BYTES // plan.row_bytes))
-    for first in range(low, high, size):
-        yield Block(split, plan.records[split].iloc[first : min(first + size, high)], first - low)
+    for split, (low, high) in bounds.items():
+        # Taken out of the table in large pieces, since each costs as much as decoding several images.
+        for start in range(low, high, 16 * size):
+            rows = plan.records[split].iloc[start : min(start + 16 * size, high)]
+            columns = (rows[name].tolist() for name in ("id", "uri", "label", "group"))
+            entries = [Entry(name, uri, label, split, group) for name, uri, label, group in zip(*columns, strict=True)]
+            hashes = rows["sha256"].tolist()
+            for first in range(0, len(rows), size):
+                part = slice(first, first + size)
+                yield Block(split, entries[part], hashes[part], start - low + first)
 
 
-def fill(plan: Plan, writers: Mapping[str, SplitWriter], blocks: Sequence[Block], workers: int | None) -> Counts:
+def fill(
+    plan: Plan, writers: Mapping[str, SplitWriter], bounds: Mapping[str, tuple[int, int]], workers: int | None
+) -> ChannelStatistics:
     """Make all rows and write them.
 
     Args:
         plan: What the rows are.
         writers: Where each split is written.
-        blocks: The rows.
+        bounds: The rows, as for `blocks_of`.
         workers: Threads; None: as many as source and processor are worth.
 
     Returns:
-        Histogram int64 (C, 256) of the training images.
+        The statistics of the training images.
 
     Raises:
         AssayError: A file is gone, has changed since ingest, or cannot be used with this config.
@@ -73,23 +86,19 @@ def fill(plan: Plan, writers: Mapping[str, SplitWriter], blocks: Sequence[Block]
     threads = max(1, min(threads, BLOCKS_BYTES // max(BLOCK_BYTES, plan.row_bytes)))
     train = ChannelStatistics(plan.row_shape[-1])
 
-    def make(block: Block) -> tuple[int, Counts | None]:
-        rows = _decode_block(plan, source, block)
-        writers[block.split].write(block.position, rows)
-        if block.split != "train" or plan.data.kind != "image":
-            return len(rows), None
+    def make(block: Block) -> tuple[int, ChannelStatistics]:
         statistics = ChannelStatistics(plan.row_shape[-1])
-        statistics.add(rows)
-        return len(rows), statistics.histogram
+        rows = _decode_block(plan, source, block, statistics)
+        writers[block.split].write(block.position, rows)
+        return len(rows), statistics
 
-    total = sum(len(block.rows) for block in blocks)
+    total = sum(high - low for low, high in bounds.values())
     verb = "decode" if plan.data.kind == "image" else "read"
     with Progress(f"{verb} {plan.unit}", total=total, unit=plan.unit) as progress:
-        for count, histogram in _in_parallel(make, blocks, threads):
+        for count, statistics in _in_parallel(make, blocks_of(plan, bounds), threads):
             progress.advance(count)
-            if histogram is not None:
-                train.histogram += histogram
-    return train.histogram
+            train.merge(statistics)
+    return train
 
 
 def _in_parallel(make: Callable[[Block], T], blocks: Iterable[Block], threads: int) -> Iterator[T]:
@@ -110,25 +119,30 @@ def _in_parallel(make: Callable[[Block], T], blocks: Iterable[Block], threads: i
             raise
 
 
-def _decode_block(plan: Plan, source: Source, block: Block) -> Array:
-    rows = np.empty((len(block.rows), *plan.row_shape), plan.dtype)
+def _decode_block(plan: Plan, source: Source, block: Block, statistics: ChannelStatistics) -> Array:
+    rows = np.empty((len(block.entries), *plan.row_shape), plan.dtype)
     size = (plan.row_shape[0], plan.row_shape[1])
-    columns = (block.rows[name].tolist() for name in ("id", "uri", "label", "group", "sha256"))
-    for number, (name, uri, label, group, sha256) in enumerate(zip(*columns, strict=True)):
+    images, counted = plan.data.kind == "image", block.split == "train"
+    for number, (entry, sha256) in enumerate(zip(block.entries, block.hashes, strict=True)):
         try:
-            encoded = source.read(Entry(id=name, uri=uri, label=label, group=group))
+            encoded = source.read(entry)
         except OSError as error:
             reason = error.strerror or " ".join(str(error).split())
-            raise AssayError(f"{uri}: cannot be read any more ({reason}). Restore it, or run ingest again.") from error
+            message = f"{entry.uri}: cannot be read any more ({reason}). Restore it, or run ingest again."
+            raise AssayError(message) from error
         if hashlib.sha256(encoded).hexdigest() != sha256:
-            raise AssayError(f"{uri}: has changed since ingest. Restore it, or run ingest again.")
+            raise AssayError(f"{entry.uri}: has changed since ingest. Restore it, or run ingest again.")
         try:
-            if plan.data.kind == "image":
-                rows[number] = decode(encoded, plan.data.color_mode, size, plan.data.max_pixels)
+            if images:
+                pixels = decode(encoded, plan.data.color_mode, size, plan.data.max_pixels)
+                rows[number] = pixels
+                if counted:
+                    statistics.add(pixels)
             else:
                 rows[number] = _window(encoded, plan.row_shape)
         except Unusable as error:
-            raise AssayError(f"{uri}: cannot be used ({error}). Run ingest again with this config.") from error
+            message = f"{entry.uri}: cannot be used ({error}). Run ingest again with this config."
+            raise AssayError(message) from error
     return rows
 
 

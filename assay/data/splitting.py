@@ -57,7 +57,7 @@ def assign_splits(table: pd.DataFrame, data: DataConfig, seed: int) -> Assignmen
     Raises:
         InputError: A class is missing from a given split, or has too few images or groups for the splits.
     """
-    table = table.iloc[_order(table["id"], seed)].reset_index(drop=True)
+    table = table.iloc[_order(table["id"].tolist(), seed)].reset_index(drop=True)
     notes: list[str] = []
     split = _unite_groups(table, notes)
     given = [name for name in SPLITS if (split == name).any()]
@@ -87,7 +87,7 @@ def assign_splits(table: pd.DataFrame, data: DataConfig, seed: int) -> Assignmen
     return Assignment(table, tuple(notes))
 
 
-def _order(ids: Sequence[str] | pd.Series, seed: int) -> list[int]:
+def _order(ids: Sequence[str], seed: int) -> list[int]:
     """Return an order of the rows that mixes them and does not depend on the order in which they came."""
     keys = [hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=16).digest() for name in ids]
     return sorted(range(len(keys)), key=keys.__getitem__)
