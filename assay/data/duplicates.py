@@ -89,13 +89,19 @@ def near_pairs(images: Signatures, bits: int) -> npt.NDArray[np.int64]:
     Returns:
         int64 (M, 2), indices into ``images``.
     """
-    contrast = images.sketches.std(axis=(1, 2))
+    contrast = _contrast(images.sketches)
     detailed = np.flatnonzero(contrast >= _MIN_CONTRAST)
     allowed = np.minimum(_MAX_DIFFERENCE, contrast * _MAX_DIFFERENCE_OF_CONTRAST)
     same_hash, leaders = _within_equal_hashes(images, detailed, allowed)
     candidates = _similar_hashes(images.hashes[leaders], bits)
     between = leaders[candidates]
     return np.concatenate([same_hash, between[_alike(images, between, allowed)]])
+
+
+def _contrast(sketches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Return the standard deviation of each sketch, a block at a time: as floats they would fill the memory."""
+    blocks = [sketches[start : start + _BLOCK].std(axis=(1, 2)) for start in range(0, len(sketches), _BLOCK)]
+    return np.concatenate(blocks) if blocks else np.zeros(0)
 
 
 def _alike(images: Signatures, pairs: npt.NDArray[np.int64], allowed: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

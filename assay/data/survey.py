@@ -134,7 +134,8 @@ def survey(uri: str, config: DataConfig, *, workers: int | None = None) -> Surve
             if chunk.signatures is not None:
                 parts.append(chunk.signatures)
             progress.advance(len(chunk.rows) + len(chunk.set_aside))
-    table = pd.DataFrame([[getattr(row, name) for name in _FIELDS] for row in rows], columns=_FIELDS)
+    table = pd.DataFrame({name: [getattr(row, name) for row in rows] for name in _FIELDS})
+    rows.clear()
     images = _join(parts) if config.kind == "image" and config.near_duplicates else None
 
     keep = np.ones(len(table), bool)
