@@ -18,7 +18,7 @@ from assay.augmentation.examples import choose_examples
 from assay.augmentation.operations import Operation, active_operations
 from assay.augmentation.policy import Policy
 from assay.augmentation.warp import Augmenter
-from assay.config import AblationConfig, CallbacksConfig, OptimizerConfig, RuntimeConfig, TrainConfig
+from assay.config import AblationConfig, CallbacksConfig, ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
 from assay.data.dataset import Dataset
 from assay.observability.progress import log
 
@@ -239,7 +239,7 @@ def trainer(config: AblationConfig, dataset: Dataset, seed: int, runtime: Runtim
     """
     import keras
 
-    from assay.models.registry import build_model
+    from assay.training.data import build_for
     from assay.training.fit import fit
     from assay.training.inputs import Batches
     from assay.training.precision import apply_runtime
@@ -259,20 +259,7 @@ def trainer(config: AblationConfig, dataset: Dataset, seed: int, runtime: Runtim
     def run(policy: Policy, name: str, repeat: int) -> float:
         own_seed = int(np.random.default_rng([seed, 23, repeat]).integers(2**31))
         keras.utils.clear_session()
-        whitening = None
-        if policy.zca_whitening:
-            from assay.models.whitening import fit_whitening
-
-            whitening = fit_whitening(train.inputs, seed=seed)
-        model = build_model(
-            config.model,
-            dataset.input_shape,
-            dataset.num_classes,
-            seed=own_seed,
-            channel_mean=dataset.mean,
-            channel_std=dataset.std,
-            whitening=whitening,
-        )
+        model = build_for(dataset, ModelConfig(name=config.model), policy, own_seed)
         batches = Batches(
             train.inputs,
             train.labels,

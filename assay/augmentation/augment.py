@@ -10,7 +10,8 @@ import numpy as np
 from assay.augmentation.examples import choose_examples
 from assay.augmentation.operations import active_operations
 from assay.augmentation.policy import POLICY_FILE, Policy, save_policy
-from assay.augmentation.preview import write_preview, write_sensor_preview
+from assay.augmentation.preview import write_preview
+from assay.augmentation.sensor_preview import write_sensor_preview
 from assay.augmentation.warp import check_fits
 from assay.config import AugmentConfig, RuntimeConfig
 from assay.data.dataset import Dataset, Split
@@ -59,7 +60,7 @@ def augment(
     if dataset.kind == "sensor":
         check_sensor(policy)
         with new_file(out_dir / PREVIEW_FILE) as stage:
-            write_sensor_preview(stage, dataset)
+            write_sensor_preview(stage, dataset, augment.preview_images, seed)
         save_policy(policy, out_dir / POLICY_FILE)
         return AugmentResult(policy, {"augment_operations": 0.0})
     height, width, channels = dataset.input_shape

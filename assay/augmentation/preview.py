@@ -20,7 +20,6 @@ from assay.augmentation.operations import OPERATIONS, Change, Operation, active_
 from assay.augmentation.parameters import Parameters, draw, matrices
 from assay.augmentation.policy import Policy
 from assay.augmentation.warp import Augmenter
-from assay.data.dataset import Dataset
 
 _TEMPLATE = Path(__file__).with_name("preview.html.j2")
 _LARGEST_SIDE = 320
@@ -124,25 +123,6 @@ def write_preview(
     )
     path.write_text(page, encoding="utf-8")
     return {"augment_border_fraction": border, "augment_clipped_fraction": clipped}
-
-
-def write_sensor_preview(path: Path, dataset: Dataset) -> None:
-    """Write the page of sensor windows, which no operation changes.
-
-    Args:
-        path: The file.
-        dataset: Whose windows they are.
-    """
-    steps, channels = dataset.input_shape
-    path.write_text(
-        "<!doctype html><html lang='en'><meta charset='utf-8'><title>Augmentation preview</title>"
-        "<body style='font: 14px/1.5 system-ui, sans-serif; margin: 32px auto; max-width: 720px'>"
-        f"<h1>Augmentation preview</h1><p>The data are sensor windows of {steps} steps and {channels} channels. The "
-        "policy's operations are for images, so each window is shown to the network as it is; values that "
-        "<code>data.simulate_missing</code> hides in training are filled as they would be at test time.</p>"
-        "</body></html>\n",
-        encoding="utf-8",
-    )
 
 
 class _Show:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from typing import Any
 
 import cv2
 import numpy as np
@@ -155,31 +153,6 @@ def check_fits(policy: Policy, input_shape: tuple[int, int, int]) -> None:
             "augment.policy.color_jitter needs colour images. Received: 1 channel. "
             "Set it to null and use brightness_range, or set data.color_mode to rgb."
         )
-
-
-def augmented_views(
-    inputs: Any, policy: Policy, views: int, seed: int, batch_size: int = 256
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield the augmented views of a whole split, for a cache of features.
-
-    View k is what an `Augmenter` of the same policy and seed shows in epoch k, so that training from the
-    cache sees the very images that training without it would.
-
-    Args:
-        inputs: uint8 (N, H, W, C), an array or a ShardedArray.
-        policy: The ranges.
-        views: Number of views, at least 1.
-        seed: Of the run.
-        batch_size: Images at a time.
-
-    Yields:
-        View number, indices (B,) and images, uint8 (B, H, W, C): views in order, in each the images in order.
-    """
-    augmenter = Augmenter(policy.model_copy(update={"views": views}), tuple(inputs.shape[1:]), seed)
-    for view in range(views):
-        for start in range(0, len(inputs), batch_size):
-            indices = np.arange(start, min(start + batch_size, len(inputs)))
-            yield view, indices, augmenter.batch(np.ascontiguousarray(inputs[indices]), indices, view)
 
 
 def _flip_and_turn(source: np.ndarray, target: np.ndarray, parameters: Parameters, position: int) -> None:

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+
+from assay.augmentation.sensor_preview import write_sensor_preview
+from assay.data.dataset import Dataset
+from assay.data.shards import write_dataset
+
+
+def dataset(folder, simulate: float) -> Dataset:
+    random = np.random.default_rng(0)
+    splits = {
+        name: (random.normal(size=(count, 30, 2)).astype(np.float32), np.arange(count) % 2, None)
+        for name, count in (("train", 12), ("valid", 4), ("test", 4))
+    }
+    write_dataset(folder, splits, ["walking", "sitting"])
+    file = folder / "dataset.json"
+    description = json.loads(file.read_text())
+    file.write_text(json.dumps({**description, "missing": {"policy": "interpolate", "simulate": simulate}}))
+    return Dataset.open(folder)
+
+
+def test_windows_are_shown_with_the_values_that_training_hides(tmp_path):
+    write_sensor_preview(tmp_path / "preview.html", dataset(tmp_path / "data", 0.2), 3, 0)
+    page = (tmp_path / "preview.html").read_text(encoding="utf-8")
+    assert "<b>20 %</b>" in page and "straight line between their neighbours" in page
+    assert "walking" in page and "sitting" in page
+    assert page.count("<svg") == 9
+    shares = [int(share) for share in re.findall(r"(\d+) % of the values hidden", page)]
+    assert len(shares) == 6 and 10 < np.mean(shares) < 30
+    assert page.count("<circle") == sum(round(share * 60 / 100) for share in shares)
+
+
+def test_without_hidden_values_the_windows_are_shown_as_they_are(tmp_path):
+    write_sensor_preview(tmp_path / "preview.html", dataset(tmp_path / "data", 0.0), 2, 0)
+    page = (tmp_path / "preview.html").read_text(encoding="utf-8")
+    assert "as it is" in page and "simulate_missing" in page
+    assert page.count("<svg") == 2 and "<circle" not in page
