@@ -79,9 +79,10 @@ def run(
     from pipelines.local import run_locally
 
     resolved = _load(config, data, weights, overrides)
-    console = Console(highlight=False)
+    # The stream of now: while the graph runs, what Kubeflow prints is led into the log.
+    console = Console(file=sys.stdout, highlight=False)
     console.print(f"[bold]{resolved.name}[/bold]: {resolved.data.source}", markup=True, soft_wrap=True)
-    outcome = run_locally(resolved, runs)
+    outcome = run_locally(resolved, runs, console)
     console.print()
     if outcome.evaluation_dir is None or outcome.promotion_dir is None:
         console.print("Nothing to train: the source has not changed.")

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from assay.config import RunConfig
+from pipelines.steps import enabled_steps, upstream
 
 LINE_INTERVAL_SECONDS = 15.0
 
@@ -25,11 +26,9 @@ class EventDisplay:
         step_seconds: Wall seconds of each step that ran.
     """
 
-    def __init__(self, config: RunConfig, console: Console | None = None) -> None:
-        from pipelines.steps import enabled_steps
-
+    def __init__(self, config: RunConfig, console: Console) -> None:
         self.steps = enabled_steps(config)
-        self.console = console or Console(highlight=False)
+        self.console = console
         self.error: dict[str, Any] | None = None
         self.result: dict[str, Any] | None = None
         self.step_seconds: dict[str, float] = {}
@@ -79,7 +78,7 @@ class EventDisplay:
         # Steps that the graph has before this one and that never started were taken from the cache.
         if before not in self.steps:
             return
-        for step in self.steps[: self.steps.index(before)]:
+        for step in upstream(before, self.steps):
             if step not in self._started and step not in self._reused:
                 self._reused.append(step)
                 self.console.print(f"[bold]{step}[/bold] [dim]reused: nothing that it depends on has changed[/dim]")

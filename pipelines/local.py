@@ -14,11 +14,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from assay.storage.objects import is_remote
+from rich.console import Console
 
 from assay.config import RunConfig, dump_config
 from assay.errors import AssayError, InputError
 from assay.observability.progress import EVENTS_VARIABLE
+from assay.storage.objects import is_remote
 from pipelines.steps import enabled_candidates
 
 
@@ -42,12 +43,13 @@ class RunOutcome:
     step_seconds: dict[str, float] = field(default_factory=dict)
 
 
-def run_locally(config: RunConfig, runs_dir: Path, *, skip_unchanged: bool = False) -> RunOutcome:
+def run_locally(config: RunConfig, runs_dir: Path, console: Console, *, skip_unchanged: bool = False) -> RunOutcome:
     """Run the whole pipeline with ``kfp.local``, one subprocess a step.
 
     Args:
         config: The resolved config; local paths in it are taken from the present folder.
         runs_dir: Where runs, the step cache and (by default) the object storage live.
+        console: Where progress is shown.
         skip_unchanged: End early where the source has not changed since the champion was trained.
 
     Returns:
@@ -65,7 +67,7 @@ def run_locally(config: RunConfig, runs_dir: Path, *, skip_unchanged: bool = Fal
     events = run_dir / "events.jsonl"
     events.touch()
     outcome = RunOutcome(run_dir)
-    display = EventDisplay(config)
+    display = EventDisplay(config, console)
     started = time.monotonic()
     log_path = run_dir / "run.log"
     with log_path.open("w", encoding="utf-8", buffering=1) as log, _following(events, display):

@@ -26,6 +26,16 @@ def test_a_step_that_never_started_before_a_later_one_was_reused(shown: tuple[Ev
     assert "preprocess reused" in page.getvalue()
 
 
+def test_candidates_run_in_any_order(shown: tuple[EventDisplay, io.StringIO]) -> None:
+    display, _ = shown
+    for step in ("ingest", "preprocess", "augment", "finetune"):
+        display.show({"event": "started", "step": step, "time": 0.0})
+    assert display.reused == ()
+    display.show({"event": "started", "step": "baseline", "time": 0.0})
+    display.show({"event": "started", "step": "evaluate", "time": 0.0})
+    assert display.reused == ("search",)
+
+
 def test_errors_and_results_are_kept_and_unknown_events_pass(shown: tuple[EventDisplay, io.StringIO]) -> None:
     display, _ = shown
     display.show({"event": "something new"})
