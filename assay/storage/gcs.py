@@ -24,6 +24,7 @@ from assay.storage.objects import (
     new_file,
 )
 
+CONNECTIONS = 64
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
 
@@ -97,9 +98,14 @@ class GCSStore(ObjectStore):
     @functools.cached_property
     def _bucket(self) -> Any:
         from google.cloud import storage
+        from requests.adapters import HTTPAdapter
 
         with self._errors(""):
-            return storage.Client(project=None).bucket(self.bucket_name)
+            client = storage.Client(project=None)
+            # Sources are read over more connections than the ten that a session keeps by itself.
+            client._http.mount("https://", HTTPAdapter(pool_maxsize=CONNECTIONS))
+            client._http.mount("http://", HTTPAdapter(pool_maxsize=CONNECTIONS))
+            return client.bucket(self.bucket_name)
 
     @functools.cached_property
     def _retry(self) -> Any:
