@@ -35,7 +35,7 @@ class Tile:
         group: Its patient or slide; empty where there is none.
         truth: Name of its class.
         decided: Name of the class decided.
-        probability: Of the class decided.
+        probability: Of the class to detect, where there are two; else of the class decided.
         plain: The case as it is, HTML.
         heated: The same with the evidence for the decision laid over, HTML; empty where none was asked for.
     """
@@ -141,7 +141,7 @@ def _tiles(
                 group=str(groups[row]) if named and groups is not None else "",
                 truth=classes[int(scored.labels[row])],
                 decided=classes[decided],
-                probability=float(scored.probabilities[row, decided]),
+                probability=float(scored.probabilities[row, scored.positive_index if scored.binary else decided]),
                 plain=drawn(case, alt),
                 heated="" if heat is None else drawn(case, f"{alt}, evidence", heat[index]),
             )

@@ -154,7 +154,8 @@ def precision_recall_points(ranking: SortedScores) -> tuple[Floats, Floats]:
     recall = found / max(int(found[-1]), 1)
     precision = found / np.maximum(found + alarms, 1)
     wanted = np.linspace(0, 1, MOST_POINTS)
-    kept = np.unique(np.append(np.searchsorted(recall, wanted).clip(0, len(recall) - 1), len(recall) - 1))
+    # Once all positives are found, precision only falls: the curve ends there.
+    kept = np.unique(np.searchsorted(recall, wanted).clip(0, len(recall) - 1))
     return recall[kept], precision[kept]
 
 
@@ -277,7 +278,8 @@ def learning_figures(history: pd.DataFrame) -> list[Figure]:
                 y = float(history[column].iloc[row])
                 if math.isfinite(y):
                     chart.dot(float(epochs[row]), y, "ring s1", f"kept: epoch {epochs[row]}, {y:.4f}", radius=6)
-        figures.append(Figure(chart.svg(), [(style, name) for _, style, name in shown]))
+        legend = [(style, name) for _, style, name in shown]
+        figures.append(Figure(chart.svg(), [*legend, ("ring s1", "epoch kept")] if "kept" in history else legend))
     return figures
 
 

@@ -25,6 +25,14 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_CLASSES_DRAWN = 8
 MOST_CONFUSION_CLASSES = 24
 MOST_GROUPS_SHOWN = 30
+POOR_CALIBRATION = 0.1
+# By (truly positive, decided positive).
+OUTCOMES = {
+    (True, True): "found",
+    (True, False): "missed",
+    (False, True): "false alarms",
+    (False, False): "left alone",
+}
 KEY_METRICS = ("auc", "sensitivity", "specificity", "accuracy")
 
 
@@ -67,6 +75,7 @@ def render_report(evaluation: Evaluation, model_dir: Path) -> str:
         separation=_separation(evaluation),
         metrics=_metric_rows(evaluation),
         confusion=_confusion(evaluation),
+        histogram=_histogram(evaluation),
         confused_pairs=_confused_pairs(evaluation),
         calibration=_calibration(evaluation),
         gallery=gallery(evaluation, model_dir),
@@ -247,13 +256,20 @@ def _binary_separation(evaluation: Evaluation) -> list[tuple[str, plots.Figure]]
     if threshold is not None:
         chosen = (1 - values["specificity"], values["sensitivity"], f"threshold {threshold:.2f}")
     band = plots.roc_band(best.test.rankings[0], evaluation.resampler, evaluation.config.confidence)
-    scores = best.test.probabilities[:, evaluation.dataset.positive_index]
-    names = (evaluation.positive_class, evaluation.dataset.classes[1 - evaluation.dataset.positive_index])
     return [
         ("ROC", plots.roc_figure(curves, band, chosen)),
         ("Precision and recall", plots.precision_recall_figure(recall, float(positive.mean()))),
-        ("Scores of both classes", plots.histogram_figure(scores[positive], scores[~positive], names, threshold)),
     ]
+
+
+def _histogram(evaluation: Evaluation) -> plots.Figure | None:
+    if not evaluation.binary:
+        return None
+    best, index = evaluation.best, evaluation.dataset.positive_index
+    scores, positive = best.test.probabilities[:, index], best.test.labels == index
+    threshold = None if best.threshold is None else best.threshold.value
+    names = (evaluation.positive_class, evaluation.dataset.classes[1 - index])
+    return plots.histogram_figure(scores[positive], scores[~positive], names, threshold)
 
 
 def _metric_rows(evaluation: Evaluation) -> list[dict[str, str]]:
@@ -287,25 +303,19 @@ def _confusion(evaluation: Evaluation) -> dict[str, Any] | None:
     if evaluation.binary:
         # The class to detect comes first, as in every textbook.
         order.sort(key=lambda index: index != evaluation.dataset.positive_index)
-    outcome = {
-        (True, True): "found",
-        (True, False): "missed",
-        (False, True): "false alarms",
-        (False, False): "left alone",
-    }
     rows = []
     for truth in order:
         cells = []
         for decided in order:
             share = float(matrix[truth, decided] / totals[truth]) if totals[truth] else math.nan
-            positive = (truth == evaluation.dataset.positive_index, decided == evaluation.dataset.positive_index)
+            outcome = OUTCOMES[truth == evaluation.dataset.positive_index, decided == evaluation.dataset.positive_index]
             cells.append(
                 {
                     "count": int(matrix[truth, decided]),
                     "share": 0.0 if math.isnan(share) else share,
                     "percent": words.percent(share),
                     "right": truth == decided,
-                    "outcome": outcome[positive] if evaluation.binary else "",
+                    "outcome": outcome if evaluation.binary else "",
                 }
             )
         rows.append({"name": classes[truth], "total": int(totals[truth]), "cells": cells})
@@ -353,7 +363,13 @@ def _calibration(evaluation: Evaluation) -> dict[str, Any]:
         "ece": words.score(best.test_metrics.values["ece"]),
         "interval": words.interval_of(best.intervals["ece"]),
         "temperature": best.temperature,
+        "poor": best.test_metrics.values["ece"] > POOR_CALIBRATION,
     }
+
+
+def _learning(evaluation: Evaluation) -> list[tuple[Candidate, list[plots.Figure]]]:
+    drawn = [(one, plots.learning_figures(one.history)) for one in evaluation.candidates if one.history is not None]
+    return [(one, figures) for one, figures in drawn if figures]
 
 
 def _groups(evaluation: Evaluation) -> dict[str, Any] | None:

@@ -51,7 +51,7 @@ class Chart:
         y_ticks: Likewise vertical.
     """
 
-    left, right, top, bottom = 46.0, 12.0, 12.0, 40.0
+    right, top, bottom = 12.0, 12.0, 40.0
 
     def __init__(
         self,
@@ -69,12 +69,11 @@ class Chart:
         self.label, self.x, self.y = label, _open(x), _open(y)
         self.width, self.height = width, height
         self.parts: list[str] = []
-        self._axes(
-            ticks(*self.x) if x_ticks is None else x_ticks,
-            ticks(*self.y) if y_ticks is None else y_ticks,
-            x_title,
-            y_title,
-        )
+        x_ticks = ticks(*self.x) if x_ticks is None else x_ticks
+        y_ticks = ticks(*self.y) if y_ticks is None else y_ticks
+        longest = max((len(number(value)) for value in y_ticks), default=0)
+        self.left = 28.0 + max(3, longest) * 6.5
+        self._axes(x_ticks, y_ticks, x_title, y_title)
 
     def at(self, x: float, y: float) -> Point:
         """Return the place of a value in pixels; what lies outside of the axes is put on their edge."""
@@ -194,23 +193,21 @@ def interval_bar(
         reference: Where to draw a line, such as the best value.
         label: For readers who cannot see it.
     """
-    width, height = 200.0, 20.0
     left, right = _open(scale)
 
-    def at(number_: float) -> float:
-        return round(4 + (min(max(number_, left), right) - left) / (right - left) * (width - 8), 1)
+    def at(place: float) -> str:
+        # In percent of the width, whatever that is: the marks stay round.
+        return f"{2 + 96 * (min(max(place, left), right) - left) / (right - left):.2f}%"
 
-    parts = [f'<line class="grid" x1="4" x2="{width - 4:g}" y1="10" y2="10"/>']
+    def line(style_: str, x1: str, x2: str, y1: float = 10, y2: float = 10) -> str:
+        return f'<line class="{style_}" x1="{x1}" x2="{x2}" y1="{y1:g}" y2="{y2:g}"/>'
+
+    parts = [line("grid", "2%", "98%")]
     if reference is not None and math.isfinite(reference):
-        parts.append(f'<line class="reference" x1="{at(reference):g}" x2="{at(reference):g}" y1="0" y2="20"/>')
+        parts.append(line("reference", at(reference), at(reference), 0, 20))
     if math.isfinite(low) and math.isfinite(high):
-        parts.append(f'<line class="whisker {style}" x1="{at(low):g}" x2="{at(high):g}" y1="10" y2="10"/>')
-        parts += [
-            f'<line class="whisker {style}" x1="{at(end):g}" x2="{at(end):g}" y1="6" y2="14"/>' for end in (low, high)
-        ]
+        parts.append(line(f"whisker {style}", at(low), at(high)))
+        parts += [line(f"whisker {style}", at(end), at(end), 6, 14) for end in (low, high)]
     if math.isfinite(value):
-        parts.append(f'<circle class="dot {style}" cx="{at(value):g}" cy="10" r="4"/>')
-    return (
-        f'<svg class="forest" viewBox="0 0 {width:g} {height:g}" role="img" '
-        f'aria-label="{escape(label, quote=True)}">{"".join(parts)}</svg>'
-    )
+        parts.append(f'<circle class="dot {style}" cx="{at(value)}" cy="10" r="4"/>')
+    return f'<svg class="forest" role="img" aria-label="{escape(label, quote=True)}">{"".join(parts)}</svg>'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +39,9 @@ def percent(value: float) -> str:
     return "–" if math.isnan(value) else f"{100 * value:.1f}%"
 
 
-def interval_of(interval: Interval, form: Any = score) -> str:
-    """Return 0.917 to 0.948, or nothing where there is no interval."""
-    return f"{form(interval.low)} to {form(interval.high)}" if interval.defined else ""
+def interval_of(interval: Interval, form: Callable[[float], str] = score) -> str:
+    """Return 0.917–0.948 or 91.7–94.8%, or nothing where there is no interval."""
+    return f"{form(interval.low).removesuffix('%')}–{form(interval.high)}" if interval.defined else ""
 
 
 def p_value(value: float) -> str:
@@ -63,12 +63,14 @@ class Verdict:
     """The report's first lines.
 
     Attributes:
-        headline: One sentence, with the best model, its AUC and what it does at its threshold.
+        subject: The beginning of the first sentence: which model is the best.
+        finding: The rest of it: its AUC and what it does at its threshold.
         standing: How it stands to the baseline and to the others.
         cautions: What a reader must know before believing it.
     """
 
-    headline: str
+    subject: str
+    finding: str
     standing: str
     cautions: list[str]
 
@@ -104,13 +106,12 @@ def verdict(evaluation: Evaluation) -> Verdict:
             f"; it names the right one of {len(evaluation.dataset.classes)} classes for {percent(values['accuracy'])} "
         )
         does += f"of the {evaluation.unit} ({interval_of(intervals['accuracy'], percent)})"
-    headline = f"{_called(best)} is the best model: {auc}{does}."
-    return Verdict(headline, standing(evaluation), cautions(evaluation))
+    return Verdict(f"{_called(best)} is the best model:", f"{auc}{does}.", standing(evaluation), cautions(evaluation))
 
 
 def _called(one: Candidate) -> str:
-    names = {"finetune": "Fine-tuned", "search": "Searched", "baseline": "Baseline"}
-    return f"{names[one.name]} {one.info.name}" if one.name in names else f"{one.name} ({one.info.name})"
+    names = {"finetune": "fine-tuned", "search": "searched", "baseline": "baseline"}
+    return f"The {names[one.name]} {one.info.name}" if one.name in names else f"{one.name} ({one.info.name})"
 
 
 def standing(evaluation: Evaluation) -> str:
