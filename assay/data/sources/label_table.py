@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from assay.data.sources.splits import SPLITS, split_of
+from assay.data.sources.tree import has_control_characters
 from assay.errors import InputError, did_you_mean
 
 COLUMNS = ("id", "path", "label", "split", "group")
@@ -133,6 +134,9 @@ def _rows(
                 "Quote cells that hold a separator, and give each row every column."
             )
         cell = {column: cells[place].strip() for column, place in places.items()}
+        for column, value in cell.items():
+            if not value.isprintable() and has_control_characters(value):
+                raise InputError(f"{name}: line {line}: {column} {value[:80]!r} holds a control character. Mend it.")
         if not cell[key_column]:
             raise InputError(f"{name}: line {line} has an empty {key_column}. Fill it in or remove the row.")
         if not cell["label"]:

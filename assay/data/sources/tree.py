@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 from typing import Protocol
 
@@ -95,9 +96,9 @@ class LocalTree:
             return
         name = f"{folder}/{entry.name}" if folder else entry.name
         reason = None
-        if not entry.name.isascii() and _undecodable(entry.name):
-            name = os.fsencode(name).decode("utf-8", "backslashreplace")
-            reason = "the file name is not valid UTF-8; rename it"
+        if not entry.name.isprintable() and has_control_characters(entry.name):
+            name = name.encode("unicode_escape", "surrogateescape").decode("ascii")
+            reason = "control characters or invalid UTF-8 in the file name; rename it"
         elif entry.is_symlink():
             reason = self._bad_link(entry, folder)
         if reason is None:
@@ -122,12 +123,9 @@ class LocalTree:
         return None
 
 
-def _undecodable(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
+def has_control_characters(text: str) -> bool:
+    """Return whether a text holds characters that would break a line or cannot be written as UTF-8."""
+    return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
 def _no_permission(path: str | Path) -> str:

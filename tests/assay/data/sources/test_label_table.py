@@ -73,6 +73,7 @@ def test_cells_may_hold_separators_quotes_and_other_alphabets() -> None:
         ("path,label,split\na.png,x,trian\n", "line 2: split 'trian' is none of train, valid and test. Did you mean"),
         ("path,label,split\na.png,x,train\nb.png,y,\n", "1 rows name no split while others do (first: line 3, b.png)"),
         ('path,label\n"a.png,x\n', "not valid CSV"),
+        ('path,label\n"a\nb.png",x\n', "line 3: path 'a\\nb.png' holds a control character"),
         (b"path,label\na\x00.png,x\n", "zero bytes"),
         ("path,label\né.png,x\n".encode("cp1252"), "not UTF-8 text"),
     ],

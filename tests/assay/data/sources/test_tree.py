@@ -63,14 +63,17 @@ def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
     assert LocalTree(tmp_path / "link").files() == (["a.png"], [])
 
 
-def test_pipes_and_undecodable_names_are_set_aside_unopened(tmp_path: Path) -> None:
+def test_pipes_and_names_that_cannot_be_written_are_set_aside_unopened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
+    write(tmp_path / "two\nlines.png")
+    write(tmp_path / 'größe, "a\'b".png')
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")).write_bytes(b"x")
     names, rejected = LocalTree(tmp_path).files()
-    assert names == []
+    assert names == ['größe, "a\'b".png']
     assert sorted((Path(one.uri).name, one.reason) for one in rejected) == [
-        ("caf\\xe9.png", "the file name is not valid UTF-8; rename it"),
+        ("caf\\udce9.png", "control characters or invalid UTF-8 in the file name; rename it"),
         ("pipe.png", "neither a file nor a folder"),
+        ("two\\nlines.png", "control characters or invalid UTF-8 in the file name; rename it"),
     ]
 
 
