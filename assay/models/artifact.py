@@ -212,7 +212,9 @@ def load_model(model_dir: Path) -> LoadedModel:
         raise InputError(f"{path}: the content is not what {INFO_FILE} says (SHA-256). Fetch the model again.")
     import keras
 
-    import assay.models.layers  # noqa: F401  (registers the layers that the file may name)
+    # They register the layers that the file may name.
+    import assay.models.dropout
+    import assay.models.layers  # noqa: F401
 
     try:
         model = keras.models.load_model(path, compile=False)

@@ -48,6 +48,8 @@ def _plain(inputs: Any, spec: Spec, options: CnnOptions, blocks: tuple[int, ...]
 def _build(inputs: Any, spec: Spec, options: GeneralCnnOptions, blocks: tuple[int, ...]) -> Any:
     from keras import layers
 
+    from assay.models.dropout import ByteDropout
+
     kernel = (options.kernel, options.kernel)
     windows = []
     for block, convolutions in enumerate(blocks, start=1):
@@ -75,7 +77,7 @@ def _build(inputs: Any, spec: Spec, options: GeneralCnnOptions, blocks: tuple[in
                 x = layers.Conv2D(filters, kernel, activation="relu", **arguments)(x)
         x = layers.MaxPooling2D(POOL, name=f"block{block}_pool")(x)
         if options.pool_dropout:
-            x = layers.Dropout(options.pool_dropout, name=f"block{block}_dropout")(x)
+            x = ByteDropout(options.pool_dropout, name=f"block{block}_dropout")(x)
     if options.pooling == "average":
         x = layers.GlobalAveragePooling2D(name="head_pool")(x)
     else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -67,6 +69,15 @@ def test_the_model_written_is_that_of_the_best_epoch(outcome, spots: Dataset) ->
     np.testing.assert_allclose(again, stored["probabilities"], atol=1e-5)
     ranking = SortedScores(stored["labels"] == 1, stored["probabilities"][:, 1])
     assert ranking.auc(ranking.ones) == pytest.approx(result.metrics["val_auc"], abs=1e-12)
+
+
+def test_the_model_loads_in_a_process_that_built_none(outcome) -> None:  # type: ignore[no-untyped-def]
+    result, _ = outcome
+    program = "import sys; from pathlib import Path; from assay.models.artifact import load_model; "
+    program += "load_model(Path(sys.argv[1]))"
+    command = [sys.executable, "-c", program, str(result.model_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_description_says_how_the_model_came_about(outcome, spots: Dataset) -> None:  # type: ignore[no-untyped-def]
