@@ -7,9 +7,8 @@ from pathlib import Path
 from assay.augmentation.policy import Policy
 from assay.config import BaselineConfig, RuntimeConfig
 from assay.data.dataset import Dataset
-from assay.models.registry import build_model
 from assay.training.checkpoint import checkpoint_location, remove_checkpoints
-from assay.training.data import training_batches
+from assay.training.data import build_for, training_batches
 from assay.training.fit import fit
 from assay.training.precision import apply_runtime, strategy_for
 from assay.training.result import Trained, TrainingResult, write_result
@@ -54,16 +53,7 @@ def train_baseline(
         precision=precision,
     )
     with strategy_for(baseline.batch_size).scope():
-        model = build_model(
-            baseline.model.name,
-            dataset.input_shape,
-            dataset.num_classes,
-            output=baseline.model.output,
-            options=baseline.model.options,
-            seed=seed,
-            channel_mean=dataset.mean,
-            channel_std=dataset.std,
-        )
+        model = build_for(dataset, baseline.model, policy, seed)
     history = fit(
         model,
         training_batches(dataset, policy, baseline.batch_size, seed, runtime),

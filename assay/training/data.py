@@ -1,12 +1,48 @@
-"""What a dataset and a policy mean for training: batches in their order, augmented."""
+"""What a dataset and a policy mean for training: the network built to fit, and its batches in order, augmented."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from assay.augmentation.policy import Policy
 from assay.augmentation.warp import Augmenter
-from assay.config import RuntimeConfig
+from assay.config import ModelConfig, RuntimeConfig
 from assay.data.dataset import Dataset
+from assay.data.missing import MissingValues
+from assay.models.registry import build_model
+from assay.models.whitening import fit_whitening
 from assay.training.inputs import Batches, BatchTransform
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build_for(dataset: Dataset, config: ModelConfig, policy: Policy, seed: int) -> keras.Model:
+    """Build a registered model for a dataset, with the training split's statistics where it uses them.
+
+    Args:
+        dataset: Gives input shape, classes, channel statistics and, for ZCA whitening, training images.
+        config: Which model, with its options.
+        policy: Says whether images are whitened.
+        seed: Of the initial weights.
+
+    Raises:
+        InputError: The model does not suit the data.
+    """
+    whitening = None
+    if policy.zca_whitening and dataset.kind == "image":
+        whitening = fit_whitening(dataset.train.inputs, seed=seed)
+    return build_model(
+        config.name,
+        dataset.input_shape,
+        dataset.num_classes,
+        output=config.output,
+        options=config.options,
+        seed=seed,
+        channel_mean=dataset.mean,
+        channel_std=dataset.std,
+        whitening=whitening,
+    )
 
 
 def augmenter_for(dataset: Dataset, policy: Policy, seed: int) -> BatchTransform | None:
@@ -15,7 +51,13 @@ def augmenter_for(dataset: Dataset, policy: Policy, seed: int) -> BatchTransform
     Raises:
         InputError: The policy does not fit the images.
     """
-    if dataset.kind != "image" or not changes_images(policy):
+    if dataset.kind == "sensor":
+        missing = dataset.description.get("missing")
+        if not missing or not missing["simulate"]:
+            return None
+        fill = "mean" if missing["policy"] == "error" else missing["policy"]
+        return MissingValues(missing["simulate"], fill, dataset.mean, seed)
+    if not changes_images(policy):
         return None
     height, width, channels = dataset.input_shape
     return Augmenter(policy, (height, width, channels), seed)

@@ -190,10 +190,10 @@ def cache_features(
     Raises:
         InputError: ``always`` was asked for and no features fit into the cache.
     """
-    if mode == "never" or epochs == 0:
+    if mode == "never" or epochs == 0 or dataset.kind != "image":
         return None
     store = FeatureStore(cache_folder(runtime), int(runtime.cache_gigabytes * GIGABYTE))
-    changes = dataset.kind == "image" and changes_images(policy)
+    changes = changes_images(policy)
     value_type = np.dtype(np.float32 if model.compute_dtype == "float32" else np.float16)
     points = cut_points(model)
     plan = plan_cache(

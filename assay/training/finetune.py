@@ -9,12 +9,11 @@ from assay.augmentation.policy import Policy
 from assay.config import FinetuneConfig, RuntimeConfig
 from assay.data.dataset import Dataset
 from assay.errors import InputError
-from assay.models.registry import build_model
 from assay.models.transfer import freeze_base, unfreeze_from
 from assay.models.weights import load_weights
 from assay.observability.progress import log
 from assay.training.checkpoint import checkpoint_location, remove_checkpoints
-from assay.training.data import training_batches
+from assay.training.data import build_for, training_batches
 from assay.training.feature_cache import FeatureBatches, cache_features
 from assay.training.fit import fit, is_finished
 from assay.training.history import History
@@ -59,16 +58,7 @@ def finetune(
     dataset = Dataset.open(dataset_dir)
     precision = apply_runtime(runtime, seed)
     with strategy_for(finetune.frozen.batch_size, finetune.batch_size).scope():
-        model = build_model(
-            finetune.model.name,
-            dataset.input_shape,
-            dataset.num_classes,
-            output=finetune.model.output,
-            options=finetune.model.options,
-            seed=seed,
-            channel_mean=dataset.mean,
-            channel_std=dataset.std,
-        )
+        model = build_for(dataset, finetune.model, policy, seed)
     weights_hash = load_weights(model, finetune.weights)
     checkpoints = checkpoint_location(
         storage_root,
