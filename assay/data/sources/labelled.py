@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from assay.data.sources.base import Entry, Listing, Rejected
@@ -72,34 +73,33 @@ def list_labelled(tree: Tree, names: Sequence[str], tables: Sequence[str], exten
 
 
 def _find_files(rows: Sequence[Row], candidates: Sequence[str], below: str, table: str) -> list[str]:
-    exact = set(candidates)
-    places = [below, f"{below}images/", f"{below}train/"]
-    by_stem: dict[str, list[str]] | None = None
-    normal: dict[str, str] | None = None
+    """Return the file of each row.
+
+    Args:
+        rows: The table's rows.
+        candidates: The files that a row may name.
+        below: The table's folder, with a slash at its end; empty at the top.
+        table: The table's address, for messages.
+
+    Raises:
+        InputError: A row names no file, several, or one outside the source; or two rows name the same.
+    """
+    images = f"{below}train/" if posixpath.basename(table) == KAGGLE_LABELS else f"{below}images/"
+    files = _Files(candidates, (below, images))
     found: list[str] = []
     missing: list[Row] = []
     users: dict[str, Row] = {}
     for row in rows:
-        key = _inside(row, table)
-        name = next((place + key for place in places if place + key in exact), None)
-        if name is None:
-            by_stem = by_stem if by_stem is not None else _by_stem(candidates, below)
-            fitting = by_stem.get(key, [])
-            if len(fitting) > 1:
-                raise InputError(
-                    f"{table}: line {row.line}: '{row.key}' fits {len(fitting)} files ({fitting[0]}, {fitting[1]}). "
-                    "Name files in a column path."
-                )
-            name = fitting[0] if fitting else None
-        if name is None:
-            # One system writes é as one character, another as two.
-            normal = normal or {unicodedata.normalize("NFC", candidate): candidate for candidate in candidates}
-            name = next(
-                (normal[n] for n in (unicodedata.normalize("NFC", p + key) for p in places) if n in normal), None
-            )
-        if name is None:
+        fitting = files.find(_inside(row, table))
+        if not fitting:
             missing.append(row)
             continue
+        if len(fitting) > 1:
+            raise InputError(
+                f"{table}: line {row.line}: '{row.key}' fits {len(fitting)} files ({fitting[0]}, {fitting[1]}). "
+                "Name files in a column path."
+            )
+        name = fitting[0]
         other = users.setdefault(name, row)
         if other is not row:
             verb = "repeat" if other.label == row.label else "contradict"
@@ -108,12 +108,59 @@ def _find_files(rows: Sequence[Row], candidates: Sequence[str], below: str, tabl
             )
         found.append(name)
     if missing:
-        where = below or "the source"
         raise InputError(
-            f"{table}: {len(missing)} of {len(rows)} rows name files that are not in {where} (first: "
+            f"{table}: {len(missing)} of {len(rows)} rows name files that are not in {below or 'the source'} (first: "
             f"{missing[0].key}, line {missing[0].line}). Remove the rows or add the files."
         )
     return found
+
+
+class _Files:
+    """Files by what a row may call them.
+
+    Args:
+        names: The files.
+        places: Folders to look in, in this order, with a slash at their ends.
+    """
+
+    def __init__(self, names: Sequence[str], places: Sequence[str]) -> None:
+        self._names = names
+        self._places = places
+        self._exact = set(names)
+
+    def find(self, key: str) -> list[str]:
+        """Return the files of this name, or else of this name without its extension; several where it fits several."""
+        paths = [place + key for place in self._places]
+        for path in paths:
+            if path in self._exact:
+                return [path]
+        for path in paths:
+            if path in self._by_path:
+                return self._by_path[path]
+        if key in self._by_name:
+            return self._by_name[key]
+        normal = (unicodedata.normalize("NFC", path) for path in paths)
+        return next(([self._by_normal_form[path]] for path in normal if path in self._by_normal_form), [])
+
+    @functools.cached_property
+    def _by_path(self) -> dict[str, list[str]]:
+        return _index(self._names, lambda name: name.rpartition(".")[0])
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        return _index(self._names, lambda name: posixpath.basename(name).rpartition(".")[0])
+
+    @functools.cached_property
+    def _by_normal_form(self) -> dict[str, str]:
+        # One system writes é as one character, another as two.
+        return {unicodedata.normalize("NFC", name): name for name in self._names}
+
+
+def _index(names: Sequence[str], key: Callable[[str], str]) -> dict[str, list[str]]:
+    index: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        index[key(name)].append(name)
+    return dict(index)
 
 
 def _inside(row: Row, table: str) -> str:
@@ -133,18 +180,6 @@ def _inside(row: Row, table: str) -> str:
             f"{table}: line {row.line}: '{row.key}' lies outside the source. Name files within it, or move it there."
         )
     return key
-
-
-def _by_stem(candidates: Sequence[str], below: str) -> dict[str, list[str]]:
-    """Index files by what an id may call them: the path without extension, and the bare name without it."""
-    index: defaultdict[str, list[str]] = defaultdict(list)
-    for name in candidates:
-        path = name[len(below) :].rpartition(".")[0]
-        bare = posixpath.basename(path)
-        index[path].append(name)
-        if bare != path:
-            index[bare].append(name)
-    return index
 
 
 def _splits_from_folders(entries: list[Entry]) -> tuple[list[Entry], list[str]]:

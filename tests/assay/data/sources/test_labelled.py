@@ -45,7 +45,7 @@ def test_paths_and_ids_find_their_files(tmp_path: Path) -> None:
 
 
 def test_kaggle_layout_ignores_the_unlabelled_test_folder(tmp_path: Path) -> None:
-    files = ["train/0a.tif", "train/0b.tif", "test/1a.tif", "test/1b.tif"]
+    files = ["train/0a.tif", "train/0b.tif", "test/0a.tif", "test/1b.tif"]
     root = source(tmp_path, "id,label\n0a,0\n0b,1\n", *files, name="train_labels.csv")
     found = listed(root)
     assert {entry.id: (entry.label, entry.split) for entry in found.entries} == {
