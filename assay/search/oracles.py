@@ -44,7 +44,7 @@ class SteadyOracle(keras_tuner.Oracle):
 
     Args:
         feasible: Whether values may be tried at all; others are never drawn.
-        deadline: Unix time after which no trial begins, or None.
+        deadline: Unix time after which no trial but the very first begins, or None.
         mirror: Where the state is kept as well, for a search whose folder goes with its pod; None: nowhere.
     """
 
@@ -83,7 +83,7 @@ class SteadyOracle(keras_tuner.Oracle):
         return response
 
     def _reason_to_end(self) -> str:
-        if self.deadline is not None and time.time() > self.deadline:
+        if self.deadline is not None and time.time() > self.deadline and self.trials:
             return "the deadline has passed"
         last = [self.trials[trial_id] for trial_id in self.end_order[-STRIKES:]]
         if len(last) == STRIKES and all(trial.status == FAILED for trial in last):

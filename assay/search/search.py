@@ -112,9 +112,7 @@ def run_search(
         budget = budget_epochs(search.trials, search.epochs, search.budget)
     _tell(outcome, best, search, budget)
 
-    cut = not best.note and best.total_epochs < search.epochs
-    epochs = search.epochs if search.finish_best and cut else best.total_epochs
-    built, history = runner.fit(best, epochs)
+    built, history = runner.fit(best, final_epochs(search, best))
     runner.hypermodel.finish(built)
     # The trials that it continues have given their names to its first epochs.
     history.phase = "search"
@@ -141,6 +139,12 @@ def run_search(
         stage.write_text(json.dumps(best.values, indent=1) + "\n", encoding="utf-8")
     remove_checkpoints(location)
     return result
+
+
+def final_epochs(search: SearchConfig, best: TrialRow) -> int:
+    """Return up to which epoch the best trial's model is trained: its own, or all where the config asks for that."""
+    ended_by_itself = bool(best.note)  # such as by early stopping
+    return best.total_epochs if ended_by_itself or not search.finish_best else search.epochs
 
 
 def _tell(outcome: _Outcome, best: TrialRow, search: SearchConfig, budget: int) -> None:

@@ -156,7 +156,9 @@ class TrialRunner:
         built, history = self.fit(row, place.epochs)
         score = history.best_value
         if math.isnan(score):
-            raise AssayError(f"{self.spec.search.objective} could not be measured ({history.ended})")
+            raise AssayError(
+                f"{self.spec.search.objective} was nan in every epoch: a score needs validation images of all classes"
+            )
         before = parent.total_epochs if parent is not None else 0
         return replace(
             row,

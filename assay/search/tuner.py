@@ -11,6 +11,7 @@ from typing import Any
 
 import keras_tuner
 from keras_tuner.engine.trial import Trial
+from keras_tuner.src import config as keras_tuner_config
 
 from assay.config import SearchConfig
 from assay.data.dataset import Dataset
@@ -22,6 +23,8 @@ from assay.search.trials import Place, TrialRunner
 from assay.storage.objects import ObjectStore, new_file
 from assay.training.callbacks import HIGHER_IS_BETTER
 
+# A failed trial is recorded with its reason; its trace on the terminal would hide the rest.
+keras_tuner_config.DEBUG = False
 PROJECT = "search"
 IDLE_SECONDS = 0.5
 # The share of the trials that are drawn at random before the Gaussian process proposes any.

@@ -32,12 +32,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture
 def small_search() -> SearchConfig:
-    """Four trials of at most four epochs over networks of a few hundred weights."""
+    """Three trials of three epochs over networks of a few hundred weights."""
     return SearchConfig.model_validate(
         {
             "tuner": "random",
-            "trials": 4,
-            "epochs": 4,
+            "trials": 3,
+            "epochs": 3,
             "space": {"width": [4, 8], "depth": [1, 2], "kernel": [3], "dense": [0, 8], "batch_size": [40]},
         }
     )

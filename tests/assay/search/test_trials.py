@@ -42,15 +42,15 @@ def spec(small_search: SearchConfig, exact: RuntimeConfig, dataset: Dataset, tmp
 
 def test_a_promoted_trial_ends_as_one_that_was_never_interrupted(spec: SearchSpec, dataset: Dataset) -> None:
     whole = TrialRunner(replace(spec, location=f"{spec.location}-whole"), dataset)
-    straight = whole.run("0000", VALUES, Place(4))
+    straight = whole.run("0000", VALUES, Place(3))
     runner = TrialRunner(spec, dataset)
     first = runner.run("0000", VALUES, Place(2))
-    second = runner.run("0001", VALUES, Place(4, continues="0000"))
-    assert (first.epochs, first.total_epochs, second.epochs, second.total_epochs) == (2, 2, 2, 4)
+    second = runner.run("0001", VALUES, Place(3, continues="0000"))
+    assert (first.epochs, first.total_epochs, second.epochs, second.total_epochs) == (2, 2, 1, 3)
     assert (second.score, second.best_epoch, second.metrics) == (straight.score, straight.best_epoch, straight.metrics)
     ours, history = runner.fit(second, second.total_epochs)
     theirs, _ = whole.fit(straight, straight.total_epochs)
-    assert len(history.rows) == 4, "reading the best weights back trains nothing"
+    assert len(history.rows) == 3, "reading the best weights back trains nothing"
     for mine, other in zip(ours.whole.weights, theirs.whole.weights, strict=True):
         np.testing.assert_array_equal(mine.numpy(), other.numpy())
     # The optimizer's moments too, which KerasTuner does not hand on.
@@ -106,7 +106,7 @@ print(runner.run("0000", {VALUES | {"batch_size": 41}!r}, Place(1)).note)
 
 def test_a_trial_ends_with_its_epoch_when_the_deadline_has_passed(spec: SearchSpec, dataset: Dataset) -> None:
     late = replace(spec, deadline=time.time() - 1)
-    row = TrialRunner(late, dataset).run("0000", VALUES, Place(4))
+    row = TrialRunner(late, dataset).run("0000", VALUES, Place(3))
     assert (row.status, row.total_epochs) == ("completed", 1)
 
 
