@@ -68,6 +68,8 @@ class ModelInfo(BaseModel):
             raise ValueError(f"positive_index must name one of {len(self.classes)} classes: {self.positive_index}")
         if len(self.input_shape) != (3 if self.kind == "image" else 2):
             raise ValueError(f"input_shape of {self.kind} models is H,W,C or T,C. Received: {self.input_shape}")
+        if self.missing != "error" and len(self.channel_means) != self.input_shape[-1]:
+            raise ValueError(f"channel_means needs a value for each channel. Received: {self.channel_means}")
         if self.positive_index == -1:
             object.__setattr__(self, "positive_index", len(self.classes) - 1)
         return self

@@ -17,7 +17,8 @@ def serving_function(model: keras.Model, info: ModelInfo) -> Any:
 
     Images: ``images`` (N,) string, each the bytes of one JPEG, PNG, BMP or GIF file, decoded and resized as in
     training. TensorFlow reads no TIFF: convert such files, or use `assay.predict`. Sensors: ``windows``
-    (N, T, C) float32. Returned are ``probabilities`` (N, K) float32 and ``labels`` (N,) string, the class decided at
+    (N, T, C) float32; a missing value (NaN) is filled with the channel's training mean where training filled values.
+    Returned are ``probabilities`` (N, K) float32 and ``labels`` (N,) string, the class decided at
     the stored threshold.
 
     Args:
@@ -28,6 +29,8 @@ def serving_function(model: keras.Model, info: ModelInfo) -> Any:
         signature = [tf.TensorSpec([None, *info.input_shape], tf.float32, name="windows")]
 
         def serve_windows(windows: tf.Tensor) -> dict[str, tf.Tensor]:
+            if info.missing != "error":
+                windows = tf.where(tf.math.is_nan(windows), tf.constant(info.channel_means, tf.float32), windows)
             return _answer(model, info, windows)
 
         return tf.function(serve_windows, input_signature=signature)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from assay.augmentation.policy import Policy
 from assay.augmentation.warp import Augmenter
@@ -45,6 +45,14 @@ def build_for(dataset: Dataset, config: ModelConfig, policy: Policy, seed: int) 
     )
 
 
+def filling_policy(dataset: Dataset) -> Literal["error", "mean", "interpolate"]:
+    """Return how missing values of windows are filled in training, and so in use; error: there were none."""
+    missing = dataset.description.get("missing") or {"policy": "error", "simulate": 0}
+    if missing["policy"] == "error":
+        return "mean" if missing["simulate"] else "error"
+    return "mean" if missing["policy"] == "mean" else "interpolate"
+
+
 def augmenter_for(dataset: Dataset, policy: Policy, seed: int) -> BatchTransform | None:
     """Return what changes training batches of a dataset, or None where nothing does.
 
@@ -55,8 +63,7 @@ def augmenter_for(dataset: Dataset, policy: Policy, seed: int) -> BatchTransform
         missing = dataset.description.get("missing")
         if not missing or not missing["simulate"]:
             return None
-        fill = "mean" if missing["policy"] == "error" else missing["policy"]
-        return MissingValues(missing["simulate"], fill, dataset.mean, seed)
+        return MissingValues(missing["simulate"], filling_policy(dataset), dataset.mean, seed)
     if not changes_images(policy):
         return None
     height, width, channels = dataset.input_shape

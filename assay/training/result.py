@@ -17,6 +17,7 @@ from assay.data.dataset import Dataset
 from assay.models.artifact import ModelInfo, save_model
 from assay.models.summary import count_parameters
 from assay.storage.objects import new_file
+from assay.training.data import filling_policy
 from assay.training.fit import validation_metrics
 from assay.training.history import History, history_table, kept_phase, write_curves
 from assay.training.steps import Forward
@@ -91,6 +92,8 @@ def write_result(trained: Trained, dataset: Dataset, out_dir: Path) -> TrainingR
         input_shape=dataset.input_shape,
         color_mode="grayscale" if dataset.kind == "image" and dataset.input_shape[-1] == 1 else "rgb",
         preprocessing=_preprocessing(trained.model_config),
+        missing=filling_policy(dataset),
+        channel_means=dataset.mean if dataset.kind == "sensor" else (),
         config={
             "section": trained.config.model_dump(mode="json"),
             "policy": trained.policy.model_dump(mode="json"),

@@ -122,6 +122,18 @@ def test_sensor_models_serve_float_windows(tmp_path: Path) -> None:
     assert [label.decode() for label in served["labels"].numpy()] == [info.classes[i] for i in loaded.decide(expected)]
 
 
+def test_missing_values_of_windows_are_served_with_the_training_mean(tmp_path: Path) -> None:
+    info = info_for(kind="sensor", input_shape=(16, 3), missing="mean", channel_means=(1.0, 2.0, 300.0))
+    save_model(random_model(shape=(16, 3)), tmp_path, info)
+    windows = np.random.default_rng(0).normal(0, 300, (2, 16, 3)).astype(np.float32)
+    filled = windows.copy()
+    windows[:, 4, 2], filled[:, 4, 2] = np.nan, 300.0
+    served = tf.saved_model.load(tmp_path / "saved_model").signatures["serving_default"](windows=tf.constant(windows))
+    np.testing.assert_allclose(served["probabilities"], load_model(tmp_path).predict(filled), atol=1e-5)
+    with pytest.raises(ValueError, match="a value for each channel"):
+        info_for(kind="sensor", input_shape=(16, 3), missing="mean", channel_means=(1.0,))
+
+
 def test_a_model_built_under_mixed_precision_survives_and_answers_in_float32(tmp_path: Path) -> None:
     model = random_model(policy="mixed_bfloat16")
     save_model(model, tmp_path, info_for())
