@@ -44,6 +44,10 @@ _HARMONICS = np.concatenate(
 _TURNS = np.stack([np.cos(np.arange(256) * np.pi / 128), np.sin(np.arange(256) * np.pi / 128)], axis=-1).round(6)
 
 
+_STEPS = np.linspace(-0.8, 0.8, 9)
+_SHADES = (45, 125, 165, 200)
+
+
 class Tissue:
     """The generator; see `PARAMETERS` for the arguments."""
 
@@ -74,12 +78,10 @@ class Tissue:
         direction = int(random.integers(256))
         eosin = _stroma(self._size, direction, random)
         haematoxylin = np.zeros_like(eosin)
-        for nuclei in (
-            _spindles(direction, random),
-            _epithelium(self.label(number), self._difficulty, random),
-            _lymphocytes(random),
-        ):
-            nuclei.draw(haematoxylin, eosin)
+        cells = _epithelium(self.label(number), self._difficulty, random)
+        _bodies(eosin, cells.place)
+        for nuclei in (_spindles(direction, random), cells, _lymphocytes(random)):
+            nuclei.draw(haematoxylin)
         return _develop(haematoxylin, eosin, stain, random)
 
 
@@ -95,11 +97,10 @@ class _Nuclei:
     rim: Floats  # (K,)
     nucleolus: Floats  # (K,): radius, 0 for none
     wobble: Floats  # (K, 6): the outline's harmonics
-    body: Floats  # (K,): radius of the cell's body, 0 for none
 
-    def draw(self, haematoxylin: Image, eosin: Image) -> None:
-        """Add the nuclei to the two maps."""
-        size = len(eosin)
+    def draw(self, haematoxylin: Image) -> None:
+        """Draw the nuclei, later ones over earlier ones."""
+        size = len(haematoxylin)
         outline = 1 + self.irregular[:, None] * (self.wobble @ _HARMONICS)
         points = _CIRCLE * np.maximum(outline, 0.35)[..., None] * self.axes[:, None, :]
         cosine, sine = _TURNS[self.turn].T
@@ -109,15 +110,21 @@ class _Nuclei:
         centres = _subpixels(self.place, size).tolist()
         fills, rims = self.fill.astype(int).tolist(), self.rim.astype(int).tolist()
         spots = _subpixels(self.nucleolus, size).tolist()
-        bodies = _subpixels(self.body, size).tolist()
         width = max(1, round(size / 80))
-        for polygon, centre, fill, rim, spot, body in zip(polygons, centres, fills, rims, spots, bodies, strict=True):
-            if body:
-                cv2.circle(eosin, centre, body, 120, -1, cv2.LINE_8, SUBPIXEL_BITS)
+        for polygon, centre, fill, rim, spot in zip(polygons, centres, fills, rims, spots, strict=True):
             cv2.fillPoly(haematoxylin, [polygon], fill, cv2.LINE_8, SUBPIXEL_BITS)
             cv2.polylines(haematoxylin, [polygon], True, rim, width, cv2.LINE_8, SUBPIXEL_BITS)
             if spot:
                 cv2.circle(haematoxylin, centre, spot, 250, -1, cv2.LINE_8, SUBPIXEL_BITS)
+
+
+def _bodies(eosin: Image, places: Floats) -> None:
+    """Draw the cells' cytoplasm, which covers as much of the patch however many cells there are."""
+    if not len(places):
+        return
+    dots = np.repeat(_subpixels(places, len(eosin))[:, None], 2, axis=1)
+    width = max(1, round(len(eosin) / len(places) ** 0.5))
+    cv2.polylines(eosin, list(dots), False, 120, width, cv2.LINE_8, SUBPIXEL_BITS)
 
 
 def _subpixels(lengths: Floats, size: int) -> Ints:
@@ -158,7 +165,6 @@ def _epithelium(label: int, difficulty: float, random: np.random.Generator) -> _
         rim=fill + 20 + 25 * malignancy,
         nucleolus=np.where(uniform[:, 2] < 0.9 * malignancy, radius * (0.22 + 0.05 * np.abs(normal[:, 2])), 0.0),
         wobble=normal[:, 3:],
-        body=radius * 1.7,
     )
 
 
@@ -175,7 +181,6 @@ def _lymphocytes(random: np.random.Generator) -> _Nuclei:
         rim=np.full(count, 225.0),
         nucleolus=np.zeros(count),
         wobble=np.clip(random.standard_normal((count, 6)), -2.5, 2.5),
-        body=np.zeros(count),
     )
 
 
@@ -193,7 +198,6 @@ def _spindles(direction: int, random: np.random.Generator) -> _Nuclei:
         rim=fill + 15,
         nucleolus=np.zeros(count),
         wobble=np.clip(random.standard_normal((count, 6)), -2.5, 2.5),
-        body=np.zeros(count),
     )
 
 
@@ -202,13 +206,13 @@ def _stroma(size: int, direction: int, random: np.random.Generator) -> Image:
     coarse = random.integers(60, 150, (5, 5), np.uint8)
     eosin: Image = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR_EXACT)
     along, across = _TURNS[direction], _TURNS[(direction + 64) % 256]
-    steps = np.linspace(-0.8, 0.8, 9)
-    for shade in (45, 125, 165, 200):
-        count = int(random.integers(1, 5))
-        offset = random.uniform(-0.6, 0.6, (count, 1)) + random.uniform(-0.025, 0.025, (count, len(steps)))
-        fibres = 0.5 + steps[:, None] * along + offset[..., None] * across
-        thickness = max(1, round(size * random.uniform(0.008, 0.03)))
-        cv2.polylines(eosin, list(_subpixels(fibres, size)), False, shade, thickness, cv2.LINE_8, SUBPIXEL_BITS)
+    places = random.random((len(_SHADES), 1, 4, 1)), random.random((len(_SHADES), 4, len(_STEPS), 1))
+    drawn = random.random((len(_SHADES), 2))
+    offset = 1.2 * places[0].swapaxes(1, 2) + 0.05 * places[1] - 0.625
+    fibres = _subpixels(0.5 + _STEPS[:, None] * along + offset * across, size)
+    for shade, bundle, (many, thick) in zip(_SHADES, fibres, drawn.tolist(), strict=True):
+        width = max(1, round(size * (0.008 + 0.022 * thick)))
+        cv2.polylines(eosin, list(bundle[: 1 + int(4 * many)]), False, shade, width, cv2.LINE_8, SUBPIXEL_BITS)
     for _ in range(int(random.integers(0, 3))):
         wobble = 1 + 0.2 * (np.clip(random.standard_normal(6), -2, 2) @ _HARMONICS)
         reach = random.uniform(0.03, 0.16, 2)
@@ -254,17 +258,19 @@ def _develop(haematoxylin: Image, eosin: Image, stain: _Stain, random: np.random
     haematoxylin = cv2.GaussianBlur(haematoxylin, (side, side), 0)
     eosin = cv2.GaussianBlur(eosin, (side, side), 0)
 
-    # The patch's mean and contrast in haematoxylin are drawn anew, so that they do not tell its class.
+    # The amounts of both stains, and the contrast of the blue one, are drawn anew, so that they do not tell the class.
     mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(haematoxylin))
-    wanted_mean, wanted_deviation, pink = random.uniform((0.24, 0.22, 0.7), (0.40, 0.32, 1.2))
+    wanted_mean, wanted_deviation, pink = random.uniform((0.24, 0.22, 0.28), (0.40, 0.32, 0.50))
     levels = np.arange(256.0)
     blue = np.maximum(wanted_mean + wanted_deviation / max(deviation, 1.0) * (levels - mean), 0.0)
-    passed = np.rint(2**15 * np.exp(-blue[:, None] * stain.haematoxylin)).astype(np.int32)
-    passed_too = np.rint(2**7 * stain.light * np.exp(-(pink / 255) * levels[:, None] * stain.eosin)).astype(np.int32)
-    image = (_look_up(haematoxylin, passed) * _look_up(eosin, passed_too) >> 22).astype(np.uint8)
+    pink /= max(cv2.mean(eosin)[0], 1.0)
+    passed = 256 * np.exp(-blue[:, None] * stain.haematoxylin)
+    passed_too = stain.light * np.exp(-pink * levels[:, None] * stain.eosin)
+    image = (_look_up(haematoxylin, passed) * _look_up(eosin, passed_too) >> 8).astype(np.uint8)
     noise = np.frombuffer(random.bytes(image.size), np.uint8).reshape(image.shape) & 7
     return np.asarray(cv2.subtract(image, noise), np.uint8)
 
 
-def _look_up(levels: Image, table: Ints) -> Ints:
-    return np.asarray(cv2.LUT(cv2.merge([levels] * 3), table[None]), np.int32)
+def _look_up(levels: Image, table: Floats) -> npt.NDArray[np.uint16]:
+    colours = cv2.LUT(cv2.cvtColor(levels, cv2.COLOR_GRAY2RGB), np.rint(table).astype(np.uint16)[None])
+    return np.asarray(colours, np.uint16)

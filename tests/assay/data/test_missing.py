@@ -1,0 +1,80 @@
+"""Missing values of sensor windows: filling, statistics, hiding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from assay.data.missing import MissingValues, fill_missing, window_statistics
+from assay.data.unusable import UnusableWindow
+
+NAN = np.nan
+values = st.floats(-100, 100, width=32)
+windows = hnp.arrays(
+    np.float32, st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 3)), elements=values | st.just(NAN)
+)
+
+
+@given(windows, st.sampled_from(["mean", "interpolate"]))
+@settings(deadline=None)
+def test_filling_leaves_nothing_missing_and_changes_nothing_else(array: np.ndarray, policy: str) -> None:
+    means = [7.0] * array.shape[-1]
+    filled = fill_missing(array, policy, means)
+    there = ~np.isnan(array)
+    assert not np.isnan(filled).any()
+    np.testing.assert_array_equal(filled[there], array[there])
+    assert filled.dtype == np.float32
+    for window, original in zip(filled, array, strict=True):
+        np.testing.assert_array_equal(fill_missing(original, policy, means), window)
+
+
+def test_interpolation_is_linear_in_time_and_flat_at_the_ends() -> None:
+    window = np.array([[NAN, 1, NAN], [2, NAN, NAN], [NAN, NAN, NAN], [NAN, 4, NAN], [8, NAN, NAN]], np.float32)
+    filled = fill_missing(window, "interpolate", [0, 0, 5])
+    np.testing.assert_allclose(filled[:, 0], [2, 2, 4, 6, 8])
+    np.testing.assert_allclose(filled[:, 1], [1, 2, 3, 4, 4])
+    np.testing.assert_allclose(filled[:, 2], 5)
+
+
+def test_the_mean_is_that_of_the_channel() -> None:
+    window = np.array([[NAN, 1], [3, NAN]], np.float32)
+    np.testing.assert_array_equal(fill_missing(window, "mean", [10, 20]), [[10, 1], [3, 20]])
+
+
+def test_nothing_may_be_missing_where_it_is_an_error() -> None:
+    with pytest.raises(UnusableWindow, match=r"1 of 4 values are missing"):
+        fill_missing(np.array([[NAN, 1], [3, 2]], np.float32), "error", [0, 0])
+    whole = np.ones((2, 2), np.float32)
+    assert fill_missing(whole, "error", [0, 0]) is whole
+
+
+@given(hnp.arrays(np.float32, (12, 5, 2), elements=values | st.just(NAN)), st.integers(1, 12))
+@settings(deadline=None)
+def test_statistics_in_blocks_equal_those_of_the_whole(array: np.ndarray, size: int) -> None:
+    mean, std = window_statistics((array[start : start + size] for start in range(0, 12, size)), 2)
+    for channel in range(2):
+        there = array[..., channel][~np.isnan(array[..., channel])].astype(np.float64)
+        if len(there):
+            assert mean[channel] == pytest.approx(there.mean(), rel=1e-9, abs=1e-9)
+            assert std[channel] == pytest.approx(there.std(), rel=1e-6, abs=1e-6)
+        else:
+            assert (mean[channel], std[channel]) == (0, 0)
+
+
+def test_hidden_values_depend_on_seed_epoch_and_row_alone() -> None:
+    array = np.random.default_rng(0).normal(5, 1, (20, 40, 3)).astype(np.float32)
+    hide = MissingValues(0.3, "mean", [0, 0, 0], seed=4)
+    rows = np.arange(20)
+    first = hide.batch(array, rows, 0)
+    assert 0.2 < (first == 0).mean() < 0.4
+    np.testing.assert_array_equal(hide.batch(array[10:12], rows[10:12], 0), first[10:12])
+    assert (hide.batch(array, rows, 1) != first).any()
+    assert (MissingValues(0.3, "mean", [0, 0, 0], seed=5).batch(array, rows, 0) != first).any()
+    out = np.empty_like(array)
+    assert hide.batch(array, rows, 0, out) is out
+    np.testing.assert_array_equal(out, first)
+    assert not np.isnan(array).any()
+    assert (array != 0).all()
