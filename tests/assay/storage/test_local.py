@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,37 @@ def test_a_killed_writer_leaves_the_old_object(store: LocalStore) -> None:
     assert store.list() == ["x"]
     # The lock died with its owner.
     assert store.write_bytes("x", b"next", if_generation=generation)
+
+
+WAITING = """
+import pathlib, sys
+from assay.storage.local import LocalStore
+from assay.storage.objects import GenerationMismatch
+store = LocalStore(pathlib.Path(sys.argv[1]))
+generation = store.read("x").generation
+print("ready", flush=True)
+try:
+    store.write_bytes("x", b"second", if_generation=generation)
+    print("written")
+except GenerationMismatch:
+    print("mismatch")
+"""
+
+
+def test_the_generation_is_looked_at_under_the_lock(store: LocalStore) -> None:
+    store.write_bytes("x", b"old")
+    with store._lock():
+        command = [sys.executable, "-c", WAITING, str(store.directory)]
+        other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        # A writer that did not wait for the lock would be done by now.
+        time.sleep(0.3)
+        future = 2 * 10**18
+        store.path("x").write_bytes(b"first")
+        os.utime(store.path("x"), ns=(future, future))
+    assert other.communicate()[0] == "mismatch\n"
+    assert store.read_bytes("x") == b"first"
 
 
 def test_a_file_where_a_folder_is_needed(store: LocalStore, tmp_path: Path) -> None:
