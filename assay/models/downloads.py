@@ -41,8 +41,6 @@ def keras_vgg16() -> list[npt.NDArray[np.float32]]:
     Raises:
         AssayError: Neither works.
     """
-    if not (keras_cache() / VGG16_FILE).is_file():
-        require_network()
     return [weight.numpy() for weight in keras_imagenet("VGG16").weights]
 
 
@@ -55,6 +53,9 @@ def keras_imagenet(constructor: str) -> Any:
     Raises:
         AssayError: The weights are not in the cache and cannot be downloaded.
     """
+    cached = VGG16_FILE if constructor == "VGG16" else "*.h5"
+    if not any(keras_cache().glob(cached)):
+        require_network()
     import keras
 
     shape = (96, 96, 3)

@@ -63,9 +63,7 @@ def load_weights(model: Any, weights: str) -> str:
 
     backbone = BACKBONES[entry.name]
     if weights == "imagenet":
-        from assay.models.downloads import keras_imagenet
-
-        arrays = [weight.numpy() for weight in keras_imagenet(backbone.constructor).weights]
+        arrays = _imagenet(backbone.constructor)
     else:
         arrays = _from_uri(weights, backbone.constructor)
     if backbone.module == "efficientnet":
@@ -251,6 +249,18 @@ def _count_arrays(path: Path) -> int:
     with h5py.File(path, "r") as file:
         file.visititems(visit)
     return count
+
+
+def _imagenet(constructor: str) -> Arrays:
+    from assay.models import downloads
+
+    try:
+        return [weight.numpy() for weight in downloads.keras_imagenet(constructor).weights]
+    except AssayError as error:
+        raise AssayError(
+            f"weights imagenet: {error}. Let this machine reach storage.googleapis.com (or put Keras's file into "
+            f"{downloads.keras_cache()}), set finetune.weights to the path of an .h5, or fine-tune vgg16."
+        ) from error
 
 
 def _standardized_efficientnet(arrays: Arrays) -> Arrays:

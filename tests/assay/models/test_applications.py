@@ -20,7 +20,7 @@ def reference() -> keras.Model:
     return keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(96, 96, 3))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def inception() -> keras.Model:
     return build_model("inception_v3", (96, 96, 3), 2)
 

@@ -72,7 +72,7 @@ def test_batch_normalisation_of_an_unfrozen_base_keeps_its_statistics() -> None:
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("layer", ["preprocess_rescale", "block3_pool", "block5_conv2", "head_pool"])
+@pytest.mark.parametrize("layer", ["preprocess_rescale", "block5_conv2"])
 def test_prefix_and_tail_together_are_the_model(policy: str, layer: str, pixels: np.ndarray) -> None:
     keras.mixed_precision.set_global_policy(policy)
     try:
