@@ -238,9 +238,10 @@ def metric_intervals(
 ) -> dict[str, Interval]:
     """Return an interval for every metric of one model.
 
-    The bootstrap's percentiles, save two cases. A value of exactly 0 or 1 does not vary under resampling, although
-    it is as uncertain as any: there a score interval takes its place, counting groups instead of cases where there
-    are groups. And proportions may be asked for as Wilson intervals, where cases are independent.
+    The bootstrap's percentiles, save three cases. The calibration error is biased upwards by resampling, so its
+    percentiles are reflected at the value (the basic bootstrap). A value of exactly 0 or 1 does not vary under
+    resampling, although it is as uncertain as any: there a score interval takes its place, counting groups instead
+    of cases where there are groups. And proportions may be asked for as Wilson intervals, where cases are independent.
 
     Args:
         scored: The model's decisions.
@@ -257,6 +258,10 @@ def metric_intervals(
         value = values[name]
         if math.isnan(value):
             interval = Interval(float("nan"), float("nan"), "none")
+        elif name == "ece" and interval.defined:
+            # Resampling adds noise to every bin, and absolute values make it a bias: turn the percentiles round.
+            low, high = max(0.0, 2 * value - interval.high), max(value, 2 * value - interval.low)
+            interval = Interval(low, high, interval.method)
         elif name in PROPORTIONS and proportions == "wilson" and scored.binary and not resampler.grouped:
             interval = wilson_interval(value * units[name], units[name], confidence)
         elif name in BOUNDED_BY_ONE and value in (0.0, 1.0):

@@ -99,7 +99,7 @@ def comparison(evaluation: Evaluation) -> dict[str, Any]:
         "best": evaluation.best.name,
         "chosen_by": evaluation.chosen_by,
         "classes": list(dataset.classes),
-        "positive_class": evaluation.positive_class if evaluation.binary else None,
+        "positive_class": dataset.classes[dataset.positive_index] if evaluation.binary else None,
         "dataset_fingerprint": dataset.fingerprint,
         "code_version": code_version(),
         "test": {

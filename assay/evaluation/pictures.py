@@ -113,7 +113,7 @@ def _outcomes(evaluation: Evaluation) -> list[tuple[str, str, npt.NDArray[np.int
             ("Right", "decided for its class", np.flatnonzero(right)),
         ]
     positive = scored.labels == scored.positive_index
-    yes, no = evaluation.positive_class, evaluation.dataset.classes[1 - scored.positive_index]
+    yes, no = evaluation.positive_class, evaluation.negative_class
     return [
         ("Missed", f"false negatives: {yes} called {no}", np.flatnonzero(positive & ~right)),
         ("False alarms", f"false positives: {no} called {yes}", np.flatnonzero(~positive & ~right)),
@@ -129,7 +129,7 @@ def _most_confident(scored: Scored, cases: npt.NDArray[np.int64]) -> npt.NDArray
 def _tiles(
     evaluation: Evaluation, rows: npt.NDArray[np.int64], inputs: Array, heat: npt.NDArray[np.float32] | None
 ) -> list[Tile]:
-    scored, classes, groups = evaluation.best.test, evaluation.dataset.classes, evaluation.groups
+    scored, classes, groups = evaluation.best.test, evaluation.class_names, evaluation.groups
     named = evaluation.dataset.group_column is not None and groups is not None
     tiles = []
     for index, row in enumerate(rows.tolist()):

@@ -261,8 +261,9 @@ def learning_figures(history: pd.DataFrame) -> list[Figure]:
             y=(low, high),
             x_title="epoch",
             y_title=title,
-            height=280,
+            height=290,
             x_ticks=_whole(len(history)),
+            top=24,
         )
         _mark_phases(chart, history, high)
         for column, style, name in shown:
@@ -300,4 +301,4 @@ def _mark_phases(chart: Chart, history: pd.DataFrame, high: float) -> None:
     for start in starts:
         if start:
             chart.segment((start + 0.5, chart.y[0]), (start + 0.5, chart.y[1]), "divider")
-        chart.text(start + 0.5, high, phases[start], "note", shift=(4, 10))
+        chart.text(start + 0.5, high, phases[start], "note", shift=(2, -8))

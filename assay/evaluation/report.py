@@ -26,6 +26,8 @@ MOST_CLASSES_DRAWN = 8
 MOST_CONFUSION_CLASSES = 24
 MOST_GROUPS_SHOWN = 30
 POOR_CALIBRATION = 0.1
+# Of the logarithm of the temperature: less than this is not worth a second curve.
+SMALL_CHANGE = 0.03
 # By (truly positive, decided positive).
 OUTCOMES = {
     (True, True): "found",
@@ -219,7 +221,7 @@ def _separation(evaluation: Evaluation) -> list[tuple[str, plots.Figure]]:
         return _binary_separation(evaluation)
     rankings = [
         (name, ranking, ranking.auc(ranking.ones))
-        for name, ranking in zip(evaluation.dataset.classes, best.test.rankings, strict=True)
+        for name, ranking in zip(evaluation.class_names, best.test.rankings, strict=True)
     ]
     shown = sorted((one for one in rankings if not math.isnan(one[2])), key=lambda one: one[2])[:MOST_CLASSES_DRAWN]
     if not shown:
@@ -268,7 +270,7 @@ def _histogram(evaluation: Evaluation) -> plots.Figure | None:
     best, index = evaluation.best, evaluation.dataset.positive_index
     scores, positive = best.test.probabilities[:, index], best.test.labels == index
     threshold = None if best.threshold is None else best.threshold.value
-    names = (evaluation.positive_class, evaluation.dataset.classes[1 - index])
+    names = (evaluation.positive_class, evaluation.negative_class)
     return plots.histogram_figure(scores[positive], scores[~positive], names, threshold)
 
 
@@ -356,13 +358,15 @@ def _calibration(evaluation: Evaluation) -> dict[str, Any]:
         claimed, raw = best.test.probabilities.max(axis=1), best.raw_test.max(axis=1)
         claim = "the class decided"
     confidence = evaluation.config.confidence
-    before = [] if best.temperature.value == 1.0 else reliability_curve(happened, raw, confidence=confidence)
+    changed = abs(math.log(best.temperature.value)) > SMALL_CHANGE
+    before = reliability_curve(happened, raw, confidence=confidence) if changed else []
     figure = plots.calibration_figure(before, reliability_curve(happened, claimed, confidence=confidence), claim)
     return {
         "figure": figure,
         "ece": words.score(best.test_metrics.values["ece"]),
         "interval": words.interval_of(best.intervals["ece"]),
         "temperature": best.temperature,
+        "changed": changed,
         "poor": best.test_metrics.values["ece"] > POOR_CALIBRATION,
     }
 

@@ -169,9 +169,19 @@ class Evaluation:
         return "images" if self.dataset.kind == "image" else "windows"
 
     @property
+    def class_names(self) -> list[str]:
+        """The classes as they are written in sentences: a bare number is called class 1."""
+        return [name if any(sign.isalpha() for sign in name) else f"class {name}" for name in self.dataset.classes]
+
+    @property
     def positive_class(self) -> str:
-        """Name of the class to detect."""
-        return self.dataset.classes[self.dataset.positive_index]
+        """The class to detect, as it is written in sentences."""
+        return self.class_names[self.dataset.positive_index]
+
+    @property
+    def negative_class(self) -> str:
+        """The other of two classes, as it is written in sentences."""
+        return self.class_names[1 - self.dataset.positive_index]
 
     def comparison(self, candidate: str, against: str) -> Comparison | None:
         """Return the comparison of two candidates, where it was made in this order."""

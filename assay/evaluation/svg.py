@@ -49,9 +49,10 @@ class Chart:
         height: Likewise.
         x_ticks: Places of the horizontal marks; None: round numbers.
         y_ticks: Likewise vertical.
+        top: Room above the axes in pixels.
     """
 
-    right, top, bottom = 12.0, 12.0, 40.0
+    right, bottom = 12.0, 40.0
 
     def __init__(
         self,
@@ -65,9 +66,10 @@ class Chart:
         height: int = 360,
         x_ticks: Sequence[float] | None = None,
         y_ticks: Sequence[float] | None = None,
+        top: float = 12.0,
     ) -> None:
         self.label, self.x, self.y = label, _open(x), _open(y)
-        self.width, self.height = width, height
+        self.width, self.height, self.top = width, height, top
         self.parts: list[str] = []
         x_ticks = ticks(*self.x) if x_ticks is None else x_ticks
         y_ticks = ticks(*self.y) if y_ticks is None else y_ticks

@@ -93,9 +93,8 @@ def verdict(evaluation: Evaluation) -> Verdict:
                 f"({interval_of(intervals['sensitivity'], percent)})"
             )
         if not math.isnan(values["specificity"]):
-            other = evaluation.dataset.classes[1 - evaluation.dataset.positive_index]
             parts.append(
-                f"leaves {percent(values['specificity'])} of {other} alone "
+                f"leaves {percent(values['specificity'])} of {evaluation.negative_class} alone "
                 f"({interval_of(intervals['specificity'], percent)})"
             )
         does += " and ".join(parts) if parts else "nothing can be said of its decisions"
