@@ -105,19 +105,18 @@ def write_curves(histories: Sequence[History], path: Path) -> None:
     losses.set_title("loss")
     losses.legend(frameon=False)
     scores.plot(epochs, table[shown], marker=".", color="tab:green")
-    scores.set_title(shown)
     kept = table.index[table["kept"]]
+    scores.set_title(shown + "".join(f" (kept: {table.loc[row, shown]:.4f})" for row in kept))
     for axes in (losses, scores):
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
+        axes.margins(y=0.12)
         _mark_phases(axes, histories)
         for row in kept:
             axes.axvline(row + 1, color="tab:green", linestyle=":", linewidth=1.5)
     for row in kept:
-        value = table.loc[row, shown]
-        scores.plot([row + 1], [value], marker="*", markersize=13, color="tab:green")
-        scores.annotate(f"kept: {value:.4f}", (row + 1, value), xytext=(0, -16), textcoords="offset points")
+        scores.plot([row + 1], [table.loc[row, shown]], marker="*", markersize=13, color="tab:green")
     with new_file(path) as stage:
         figure.savefig(stage, format="png", dpi=120)
 

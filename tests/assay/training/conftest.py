@@ -34,6 +34,12 @@ def spots(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return write_spotted(tmp_path_factory.mktemp("spots") / "dataset", 200, 80, 32)
 
 
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """80 training and 40 validation images of 32x32x3, two classes, for large networks."""
+    return write_spotted(tmp_path_factory.mktemp("few") / "dataset", 80, 40, 32)
+
+
 @pytest.fixture
 def exact() -> RuntimeConfig:
     """Float32 and deterministic operations, for tests of equality."""

@@ -122,31 +122,31 @@ def local(exact: RuntimeConfig, tmp_path: Path) -> RuntimeConfig:
 
 
 def test_predictions_from_cached_features_are_the_full_models(
-    spots: Dataset, vgg16_weights: Path, local: RuntimeConfig
+    few: Dataset, vgg16_weights: Path, local: RuntimeConfig
 ) -> None:
-    model = _vgg(spots, vgg16_weights, None)
-    cached = _cache(model, spots, Policy(), local)
+    model = _vgg(few, vgg16_weights, None)
+    cached = _cache(model, few, Policy(), local)
     assert cached.layer == "head_pool" or cached.layer.startswith("block5"), cached.layer
-    full = Forward(model).probabilities(spots.valid.inputs)
+    full = Forward(model).probabilities(few.valid.inputs)
     np.testing.assert_allclose(Forward(cached.tail).probabilities(cached.valid.inputs), full, atol=1e-5)
 
 
 @pytest.mark.parametrize("policy", [Policy(), FLIPS.model_copy(update={"views": 2})], ids=["plain", "two views"])
 def test_weights_after_fifty_steps_are_those_of_the_uncached_run(
-    spots: Dataset, vgg16_weights: Path, local: RuntimeConfig, policy: Policy
+    few: Dataset, vgg16_weights: Path, local: RuntimeConfig, policy: Policy
 ) -> None:
-    # 200 images in batches of 20 are 10 steps an epoch.
+    # 80 images in batches of 8 are 10 steps an epoch.
     config = TrainConfig.model_validate(
-        {"epochs": 5, "batch_size": 20, "optimizer": {"name": "sgd", "learning_rate": 1e-3, "momentum": 0.9}}
+        {"epochs": 5, "batch_size": 8, "optimizer": {"name": "sgd", "learning_rate": 5e-4, "momentum": 0.9}}
     )
-    models = [_vgg(spots, vgg16_weights, "block5_conv3") for _ in range(2)]
-    plain = training_batches(spots, policy, 20, 3, local)
+    models = [_vgg(few, vgg16_weights, "block5_conv3") for _ in range(2)]
+    plain = training_batches(few, policy, 8, 3, local)
     arguments: dict[str, Any] = {"phase": "unfrozen", "checkpoint_dir": None, "seed": 3}
-    without = fit(models[0], plain, spots.valid, config, local, **arguments)
-    cached = _cache(models[1], spots, policy, local, epochs=5)
+    without = fit(models[0], plain, few.valid, config, local, **arguments)
+    cached = _cache(models[1], few, policy, local, epochs=5)
     assert len(cached.views) == max(1, policy.views)
     assert cached.layer == "block5_conv2"
-    batches = FeatureBatches(cached.views, spots.train.labels, 20, seed=3)
+    batches = FeatureBatches(cached.views, few.train.labels, 8, seed=3)
     within = fit(cached.tail, batches, cached.valid, config, local, **arguments)
     assert [row["step"] for row in within.rows] == [10, 20, 30, 40, 50]
     for one, other in zip(without.rows, within.rows, strict=True):
@@ -164,28 +164,28 @@ def _kernel(weights: Path) -> np.ndarray:
 
 
 def test_half_precision_features_are_those_that_the_full_model_computes(
-    spots: Dataset, vgg16_weights: Path, local: RuntimeConfig
+    few: Dataset, vgg16_weights: Path, local: RuntimeConfig
 ) -> None:
     before = keras.mixed_precision.global_policy().name
     try:
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
-        model = _vgg(spots, vgg16_weights, "block4_conv1")
-        cached = _cache(model, spots, Policy(), local)
+        model = _vgg(few, vgg16_weights, "block4_conv1")
+        cached = _cache(model, few, Policy(), local)
         assert (cached.layer, cached.valid.inputs.dtype) == ("block3_pool", np.float16)
-        full = Forward(model).probabilities(spots.valid.inputs)
+        full = Forward(model).probabilities(few.valid.inputs)
         np.testing.assert_allclose(Forward(cached.tail).probabilities(cached.valid.inputs), full, atol=2e-3)
     finally:
         keras.mixed_precision.set_global_policy(before)
 
 
 def test_features_are_computed_again_only_where_something_that_matters_has_changed(
-    spots: Dataset, vgg16_weights: Path, local: RuntimeConfig, tmp_path: Path
+    few: Dataset, vgg16_weights: Path, local: RuntimeConfig, tmp_path: Path
 ) -> None:
     files = tmp_path / "cache" / "features"
 
     def count(policy: Policy = FLIPS, views: int = 2, first: str | None = None, **changes: Any) -> int:
         shown = policy.model_copy(update={"views": views})
-        _cache(_vgg(spots, vgg16_weights, first), spots, shown, local, **changes)
+        _cache(_vgg(few, vgg16_weights, first), few, shown, local, **changes)
         return len(list(files.iterdir()))
 
     assert count() == 3  # two views and the validation split
@@ -198,52 +198,52 @@ def test_features_are_computed_again_only_where_something_that_matters_has_chang
 
 
 def test_where_every_epoch_shows_new_views_the_validation_split_alone_is_kept(
-    spots: Dataset, vgg16_weights: Path, local: RuntimeConfig
+    few: Dataset, vgg16_weights: Path, local: RuntimeConfig
 ) -> None:
-    cached = _cache(_vgg(spots, vgg16_weights, "block5_conv1"), spots, FLIPS, local)
+    cached = _cache(_vgg(few, vgg16_weights, "block5_conv1"), few, FLIPS, local)
     assert cached.views == ()
-    assert len(cached.valid.inputs) == len(spots.valid)
+    assert len(cached.valid.inputs) == len(few.valid)
 
 
 def test_never_and_nothing_to_gain_leave_the_model_whole(
-    spots: Dataset, vgg16_weights: Path, local: RuntimeConfig, tmp_path: Path
+    few: Dataset, vgg16_weights: Path, local: RuntimeConfig, tmp_path: Path
 ) -> None:
-    model = _vgg(spots, vgg16_weights, "block1_conv1")
+    model = _vgg(few, vgg16_weights, "block1_conv1")
     for mode, epochs in (("never", 10), ("always", 10), ("auto", 10)):
-        assert cache_features(model, spots, Policy(), epochs=epochs, seed=0, runtime=local, mode=mode) is None  # type: ignore[arg-type]
+        assert cache_features(model, few, Policy(), epochs=epochs, seed=0, runtime=local, mode=mode) is None  # type: ignore[arg-type]
     assert not (tmp_path / "cache").exists()
 
 
-def test_no_room_for_what_is_asked_is_said(spots: Dataset, vgg16_weights: Path, local: RuntimeConfig) -> None:
-    model = _vgg(spots, vgg16_weights, None)
+def test_no_room_for_what_is_asked_is_said(few: Dataset, vgg16_weights: Path, local: RuntimeConfig) -> None:
+    model = _vgg(few, vgg16_weights, None)
     tight = local.model_copy(update={"cache_gigabytes": 1e-6})
     with pytest.raises(InputError, match=r"no features of vgg16 fit into 0\.0 GB.*cache_gigabytes"):
-        cache_features(model, spots, Policy(), epochs=9, seed=0, runtime=tight, mode="always")
-    assert cache_features(model, spots, Policy(), epochs=9, seed=0, runtime=tight, mode="auto") is None
+        cache_features(model, few, Policy(), epochs=9, seed=0, runtime=tight, mode="always")
+    assert cache_features(model, few, Policy(), epochs=9, seed=0, runtime=tight, mode="auto") is None
 
 
-def test_a_random_layer_is_never_part_of_the_prefix(spots: Dataset) -> None:
-    model = build_model("vgg16", spots.input_shape, 2, options={"head": "flatten"})
+def test_a_random_layer_is_never_part_of_the_prefix(few: Dataset) -> None:
+    model = build_model("vgg16", few.input_shape, 2, options={"head": "flatten"})
     freeze_base(model)
     frozen = [point.layer for point in cut_points(model) if point.frozen]
     assert frozen[-1] == "head_flatten"
 
 
 def test_fine_tuning_from_the_cache_is_fine_tuning(
-    spots: Dataset, vgg16_weights: Path, local: RuntimeConfig, tmp_path: Path
+    few: Dataset, vgg16_weights: Path, local: RuntimeConfig, tmp_path: Path
 ) -> None:
     values = {
         "weights": str(vgg16_weights),
-        "frozen": {"epochs": 3, "batch_size": 25, "optimizer": {"learning_rate": 1e-2}},
+        "frozen": {"epochs": 3, "batch_size": 20, "optimizer": {"learning_rate": 1e-2}},
         "epochs": 2,
-        "batch_size": 25,
+        "batch_size": 20,
         "unfreeze_from": "block5_conv3",
         "optimizer": {"name": "adamw", "learning_rate": 1e-5},
     }
     tables = {}
     for cache in ("always", "never"):
         config = FinetuneConfig.model_validate({**values, "cache": cache})
-        result = finetune(config, local, spots.root, FLIPS, tmp_path / cache, 1, str(tmp_path / "store"))
+        result = finetune(config, local, few.root, FLIPS, tmp_path / cache, 1, str(tmp_path / "store"))
         tables[cache] = result.history
     for column in ("loss", "val_loss", "val_auc"):
         np.testing.assert_allclose(tables["always"][column], tables["never"][column], atol=2e-4)

@@ -22,20 +22,18 @@ RUNTIME = RuntimeConfig(precision="float32", workers=2)
 def _config(weights: Path, **changes: object) -> FinetuneConfig:
     values: dict[str, object] = {
         "weights": str(weights),
-        "frozen": {"epochs": 2, "batch_size": 25, "optimizer": {"learning_rate": 1e-2}},
+        "frozen": {"epochs": 2, "batch_size": 20, "optimizer": {"learning_rate": 1e-2}},
         "epochs": 1,
-        "batch_size": 25,
+        "batch_size": 20,
         "unfreeze_from": "block5_conv3",
         "optimizer": {"name": "adamw", "learning_rate": 1e-4, "schedule": "cosine", "warmup_steps": 2},
     }
     return FinetuneConfig.model_validate({**values, **changes})
 
 
-def test_both_phases_run_and_the_best_epoch_of_both_is_kept(
-    spots: Dataset, vgg16_weights: Path, tmp_path: Path
-) -> None:
+def test_both_phases_run_and_the_best_epoch_of_both_is_kept(few: Dataset, vgg16_weights: Path, tmp_path: Path) -> None:
     policy = Policy(horizontal_flip=True)
-    result = finetune(_config(vgg16_weights), RUNTIME, spots.root, policy, tmp_path / "out", 1, str(tmp_path / "store"))
+    result = finetune(_config(vgg16_weights), RUNTIME, few.root, policy, tmp_path / "out", 1, str(tmp_path / "store"))
     table = pd.read_csv(result.model_dir / "history.csv")
     assert table["phase"].tolist() == ["frozen", "frozen", "unfrozen"]
     assert table["kept"].sum() == 1
@@ -48,19 +46,19 @@ def test_both_phases_run_and_the_best_epoch_of_both_is_kept(
     assert info.weights_hash == VGG16_SHA256
 
 
-def test_a_frozen_phase_alone_leaves_the_base_as_it_was(spots: Dataset, vgg16_weights: Path, tmp_path: Path) -> None:
+def test_a_frozen_phase_alone_leaves_the_base_as_it_was(few: Dataset, vgg16_weights: Path, tmp_path: Path) -> None:
     config = _config(vgg16_weights, epochs=0)
-    result = finetune(config, RUNTIME, spots.root, Policy(), tmp_path / "out", 1, str(tmp_path / "store"))
+    result = finetune(config, RUNTIME, few.root, Policy(), tmp_path / "out", 1, str(tmp_path / "store"))
     model = load_model(result.model_dir).model
     assert convolution_hash(model) == VGG16_SHA256
     assert "unfrozen_epochs_run" not in result.metrics
 
 
 def test_without_a_frozen_phase_the_tail_and_head_train_together(
-    spots: Dataset, vgg16_weights: Path, tmp_path: Path
+    few: Dataset, vgg16_weights: Path, tmp_path: Path
 ) -> None:
     config = _config(vgg16_weights, frozen={"epochs": 0})
-    result = finetune(config, RUNTIME, spots.root, Policy(), tmp_path / "out", 1, str(tmp_path / "store"))
+    result = finetune(config, RUNTIME, few.root, Policy(), tmp_path / "out", 1, str(tmp_path / "store"))
     model = load_model(result.model_dir).model
     reference = load_kernels(vgg16_weights)
     for name, kernel in reference.items():
@@ -76,8 +74,8 @@ def load_kernels(weights: Path) -> dict[str, np.ndarray]:
     return {layer.name: np.asarray(layer.kernel) for layer in base.layers if hasattr(layer, "kernel")}
 
 
-def test_two_phases_without_epochs_are_refused(spots: Dataset, vgg16_weights: Path, tmp_path: Path) -> None:
+def test_two_phases_without_epochs_are_refused(few: Dataset, vgg16_weights: Path, tmp_path: Path) -> None:
     config = _config(vgg16_weights, epochs=0, frozen={"epochs": 0})
     with pytest.raises(InputError, match=r"frozen\.epochs and finetune\.epochs are both 0"):
-        finetune(config, RUNTIME, spots.root, Policy(), tmp_path / "out", 1, str(tmp_path / "store"))
+        finetune(config, RUNTIME, few.root, Policy(), tmp_path / "out", 1, str(tmp_path / "store"))
     assert not (tmp_path / "out").exists()
