@@ -331,4 +331,8 @@ def _export(model: keras.Model, info: ModelInfo, path: Path) -> None:
     module = tf.Module()
     # The variables alone: tracking the Keras object would store its whole config a second time.
     module.weights = list(model.variables)
-    tf.saved_model.save(module, str(path), signatures={"serving_default": serving_function(model, info)})
+    try:
+        tf.saved_model.save(module, str(path), signatures={"serving_default": serving_function(model, info)})
+    except tf.errors.OpError as error:
+        reason = " ".join(str(error.message).split())[-100:]
+        raise AssayError(f"{path.parent.parent}: TensorFlow cannot write the model ({reason}). Free space.") from error

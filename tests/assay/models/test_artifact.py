@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,6 +199,37 @@ def test_copy_takes_the_model_alone(tmp_path: Path) -> None:
     copy_model(tmp_path / "a", tmp_path / "b")
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["model.json", "model.keras", "saved_model"]
     assert load_model(tmp_path / "b").info == read_info(tmp_path / "a")
+
+
+FULL_DISK = """
+import pathlib, resource, signal, sys
+import keras
+from assay.errors import AssayError
+from assay.models.artifact import ModelInfo, save_model, update_info
+inputs = keras.Input((8, 8, 3))
+x = keras.layers.Dense(100)(keras.layers.Flatten()(inputs))
+model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
+info = ModelInfo(name="x", classes=("a", "b"), input_shape=(8, 8, 3))
+folder = pathlib.Path(sys.argv[1])
+save_model(model, folder / "whole", info)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+for action in (lambda: save_model(model, folder / "new", info), lambda: update_info(folder / "whole", threshold=0.9)):
+    try:
+        action()
+    except AssayError as error:
+        print("ERROR", error)
+"""
+
+
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert [line for line in out.splitlines() if "cannot write" in line and "Free space" in line] == out.splitlines()
+    assert len(out.splitlines()) == 2
+    assert list((tmp_path / "new").iterdir()) == []
+    assert load_model(tmp_path / "whole").info.threshold == 0.5
+    assert sorted(path.name for path in (tmp_path / "whole").iterdir()) == ["model.json", "model.keras", "saved_model"]
 
 
 class TestDamage:
