@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Raised whenever the same snapshot and config give other bytes than before.
 ALGORITHM = 1
+REPORTED = ("used", "set_aside", "reasons", "duplicates")
+IDENTITY_COLUMNS = ["id", "label", "split", "group", "sha256"]
 RECORD_COLUMNS = ["id", "uri", "label", "group", "sha256", "size", "width", "height", "mode"]
 
 
@@ -115,7 +117,12 @@ def make_plan(data: DataConfig, snapshot_dir: Path | str, seed: int) -> Plan:
         "groups": {name: int(records[name]["group"].nunique()) for name in SPLITS},
         "group_column": "group" if grouped else None,
         "notes": list(assigned.notes),
-        "snapshot": {"fingerprint": snapshot.fingerprint, "source": snapshot.source},
+        "snapshot": {
+            "fingerprint": snapshot.fingerprint,
+            "source": snapshot.source,
+            # What the evaluation's report says of the data.
+            "report": {key: snapshot.report[key] for key in REPORTED if key in snapshot.report},
+        },
         "seed": seed,
         "config": data.model_dump(mode="json"),
     }
@@ -137,7 +144,7 @@ def _read_local(folder: Path, name: str) -> tuple[Snapshot, pd.DataFrame]:
     try:
         table = snapshot.table
         # As plain objects: walking over Arrow's strings one by one takes longer than hashing them.
-        actual = fingerprint(table.astype(object), snapshot.kind)
+        actual = fingerprint(table[IDENTITY_COLUMNS].astype(object), snapshot.kind)
     except Exception as error:
         # pyarrow raises errors of many kinds over a damaged file.
         reason = " ".join(str(error).split())[:200]
