@@ -92,7 +92,7 @@ def predict_files(
     """
     registry = ModelRegistry(open_store(storage_root), name)
     resolved = registry.resolve(version)
-    model = load_model(registry.fetch(resolved, cache_folder()))
+    model = load_model(registry.fetch(resolved, cache_folder("models")))
     predictions = list(predict(model, inputs, batch_size))
     failed = sum(bool(prediction.error) for prediction in predictions)
     if form == "json":

