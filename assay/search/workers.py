@@ -17,12 +17,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assay.errors import AssayError
 from assay.observability.progress import log
 from assay.observability.resources import visible_gpus
 from assay.search.group import GRACE_SECONDS, Poll, WorkerGroup, worker_id
-from assay.search.oracles import SteadyOracle
+
+if TYPE_CHECKING:
+    from assay.search.oracles import SteadyOracle
 
 LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.2
@@ -189,17 +192,19 @@ def work(spec_uri: str) -> None:
     if INDEX_VARIABLE in os.environ:
         os.environ.setdefault("KERASTUNER_TUNER_ID", worker_id(int(os.environ[INDEX_VARIABLE])))
 
+    from assay.search.spec import SearchSpec
+
+    spec = SearchSpec.read(spec_uri)  # what is wrong with it shows before TensorFlow is loaded
+
     from keras_tuner.src.distribute import oracle_client
 
     from assay.data.dataset import Dataset
-    from assay.search.spec import SearchSpec
     from assay.search.trials import TrialRunner
     from assay.search.tuner import SearchTuner, make_oracle
     from assay.storage.objects import is_remote, open_store
     from assay.training.precision import apply_runtime
 
     oracle_client.TIMEOUT = ANSWER_SECONDS
-    spec = SearchSpec.read(spec_uri)
     apply_runtime(spec.runtime, spec.seed)
     with tempfile.TemporaryDirectory(prefix="assay-search-") as name:
         scratch = Path(name)

@@ -136,7 +136,9 @@ def test_where_every_trial_fails_the_reason_is_told_and_the_next_try_begins_anew
     splits = dict.fromkeys(("train", "test"), (inputs[:80], labels[:80], None))
     one_class = np.zeros(80, dtype=np.int64)
     lopsided = write_dataset(tmp_path / "dataset", {**splits, "valid": (inputs[:80], one_class, None)}, ["a", "b"])
-    with pytest.raises(AssayError, match=r"none of 3 trials has a score \(3 trials in a row have failed\).*val_auc was nan"):
+    with pytest.raises(
+        AssayError, match=r"none of 3 trials has a score \(3 trials in a row have failed\).*val_auc was nan"
+    ):
         search_in(tmp_path, with_fields(small_search, trials=5, epochs=1), exact, lopsided)
     assert not list((tmp_path / "store" / "checkpoints").iterdir())
     assert not (tmp_path / "out").exists()
