@@ -130,9 +130,9 @@ def _check_enough(table: pd.DataFrame, splits: Sequence[str]) -> None:
 
 
 def _check_classes(table: pd.DataFrame) -> None:
-    classes = set(table["label"])
+    classes = set(table["label"].unique())
     for name in SPLITS:
-        absent = sorted(classes - set(table["label"][table["split"] == name]))
+        absent = sorted(classes - set(table["label"][table["split"] == name].unique()))
         if absent:
             raise InputError(
                 f"the {name} split has no image of class {', '.join(map(repr, absent))}. Add some, or remove the given "
