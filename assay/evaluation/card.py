@@ -95,6 +95,6 @@ def _gain(evaluation: Evaluation, one: Candidate) -> str:
 def _cell(text: Any) -> str:
     """Return text that does not break a Markdown table or turn into markup."""
     plain = " ".join(str(text).split())
-    for sign in ("\\", "|", "*", "_", "<", ">", "[", "]", "`"):
+    for sign in ("\\", "|", "*", "_", "[", "]", "`"):
         plain = plain.replace(sign, "\\" + sign)
-    return plain
+    return plain.replace("<", "&lt;").replace(">", "&gt;")

@@ -171,7 +171,7 @@ def cautions(evaluation: Evaluation) -> list[str]:
     if rare:
         of = ", ".join(f"{count} of {name}" for name, count in sorted(rare.items(), key=lambda item: item[1])[:4])
         found.append(f"The test split is small ({of}): the intervals are wide, and rightly so.")
-    if evaluation.resampler.grouped and evaluation.resampler.units < FEW_GROUPS:
+    if _grouped(evaluation) and evaluation.resampler.units < FEW_GROUPS:
         found.append(
             f"The test {evaluation.unit} come from {evaluation.resampler.units} groups only; intervals from so few are "
             "themselves uncertain, and tend to be too narrow."
@@ -324,7 +324,7 @@ def limitations(evaluation: Evaluation) -> list[str]:
         "The threshold and the temperature count as given; that they were chosen on a validation split of "
         f"{sum(dataset.counts['valid'].values()):,} {evaluation.unit} adds uncertainty that the intervals leave out.",
     ]
-    if not evaluation.resampler.grouped:
+    if not _grouped(evaluation):
         found.append(
             f"The {evaluation.unit} count as independent of each other. If several show one patient or slide, the "
             "intervals are too narrow: name the groups in the source, and the bootstrap draws whole groups."
@@ -339,10 +339,20 @@ def limitations(evaluation: Evaluation) -> list[str]:
     return found
 
 
+def _grouped(evaluation: Evaluation) -> bool:
+    """Return whether there are groups worth the name: more than a few duplicates among single cases."""
+    resampler = evaluation.resampler
+    return resampler.grouped and resampler.units <= resampler.count / 2
+
+
 def how_intervals(evaluation: Evaluation) -> str:
     """Return how the intervals were made."""
     resampler = evaluation.resampler
-    unit = f"{resampler.units:,} groups, drawn whole" if resampler.grouped else f"{resampler.units:,} {evaluation.unit}"
+    unit = f"{resampler.units:,} {evaluation.unit}"
+    if _grouped(evaluation):
+        unit = f"{resampler.units:,} groups, drawn whole"
+    elif resampler.grouped:
+        unit = f"{resampler.count:,} {evaluation.unit}, duplicates drawn together"
     text = f"{level(evaluation)} intervals from {resampler.resamples:,} bootstrap resamples of {unit}"
     if evaluation.config.proportions == "wilson" and not resampler.grouped and evaluation.binary:
         text += "; of proportions, Wilson's"

@@ -123,3 +123,11 @@ def make_dataset():
 def train_model():
     """The function `train`."""
     return train
+
+
+@pytest.fixture(scope="session")
+def evaluation(grouped, candidates):
+    """What was found, before anything is written."""
+    from assay.evaluation.evaluate import judge
+
+    return judge(EvaluateConfig(**QUICK), grouped, candidates, 0)

@@ -1,0 +1,122 @@
+"""What the report says in words follows from the numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from assay.evaluation import words
+from assay.evaluation.intervals import Interval
+from assay.evaluation.thresholds import Threshold
+
+
+def _with(evaluation, **changes):
+    best = replace(evaluation.best, **changes)
+    return replace(evaluation, candidates=[best, *evaluation.candidates[1:]])
+
+
+def test_the_verdict_names_model_score_threshold_and_intervals(evaluation):
+    verdict = words.verdict(evaluation)
+    best = evaluation.best
+    assert verdict.subject == "The searched cnn is the best model:"
+    assert f"test AUC {best.test_metrics.values['auc']:.3f} (95% interval" in verdict.finding
+    assert f"at threshold {best.threshold.value:.2f}" in verdict.finding
+    assert f"finds {100 * best.test_metrics.values['sensitivity']:.1f}% of tumor" in verdict.finding
+    assert "It is clearly better than the baseline: AUC +" in verdict.standing
+    assert any("12 groups only" in caution for caution in verdict.cautions)
+
+
+def test_a_model_that_may_be_guessing_is_said_to_be(evaluation):
+    intervals = {**evaluation.best.intervals, "auc": Interval(0.48, 0.6, "bootstrap")}
+    cautions = words.cautions(_with(evaluation, intervals=intervals))
+    assert cautions[0] == "The interval of the AUC includes 0.5: this model is not shown to be better than guessing."
+
+
+def test_a_threshold_that_misses_its_target_is_a_caution(evaluation):
+    threshold = Threshold(0.5, "specificity", 0.5, 0.5, "no threshold reaches specificity 0.99 on the validation split")
+    cautions = words.cautions(_with(evaluation, threshold=threshold))
+    assert "No threshold reaches specificity 0.99 on the validation split." in cautions
+
+
+def test_one_candidate_is_not_called_better_than_anything(evaluation):
+    alone = replace(evaluation, candidates=[evaluation.best], comparisons=[])
+    assert words.standing(alone).startswith("It was the only candidate")
+
+
+def test_a_baseline_that_wins_is_admitted(evaluation):
+    turned = replace(evaluation, candidates=list(reversed(evaluation.candidates)), comparisons=[])
+    standing = words.standing(turned)
+    assert standing.startswith("Nothing that was tried beats the baseline")
+    assert "On the test split search scores higher, but the choice was made on the validation split" in standing
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "expected"),
+    [
+        (0.99, 0.90, "0.090 better on images that it was trained on"),
+        (0.92, 0.90, "a little better"),
+        (0.90, 0.90, "no sign of memorising"),
+        (0.70, 0.69, "does not even know its training data"),
+    ],
+)
+def test_the_gap_between_training_and_validation_is_named(evaluation, train, valid, expected):
+    metrics = replace(evaluation.best.valid_metrics, values={**evaluation.best.valid_metrics.values, "auc": valid})
+    changed = _with(evaluation, training={"train_auc": train}, valid_metrics=metrics)
+    assert expected in words.gap(changed).words[0]
+
+
+@pytest.mark.parametrize(
+    ("valid", "expected"), [(0.85, "no more than chance"), (0.95, "Trust the test figure"), (0.7, "easier")]
+)
+def test_the_gap_between_validation_and_test_is_named(evaluation, valid, expected):
+    metrics = replace(evaluation.best.valid_metrics, values={**evaluation.best.valid_metrics.values, "auc": valid})
+    test = replace(evaluation.best.test_metrics, values={**evaluation.best.test_metrics.values, "auc": 0.86})
+    intervals = {**evaluation.best.intervals, "auc": Interval(0.8, 0.9, "bootstrap")}
+    changed = _with(evaluation, valid_metrics=metrics, test_metrics=test, intervals=intervals)
+    assert expected in words.gap(changed).words[-1]
+
+
+def test_what_was_tried_comes_from_the_candidates_own_config():
+    config = {
+        "policy": {"rotation_range": 15, "horizontal_flip": True, "brightness_range": [0.5, 1.5], "zoom_range": 0.0},
+        "section": {
+            "model": {"options": {"dropout": 0.5, "l2": 0.001, "pool_dropout": 0.0}},
+            "optimizer": {"weight_decay": 1e-4},
+            "callbacks": {"early_stopping_patience": 10, "monitor": "val_loss"},
+            "unfreeze_from": "block5_conv1",
+        },
+    }
+    tried = words.tried_against_overfitting(config)
+    assert tried[0] == "augmentation: turned by up to 15°, mirrored left-right, brightness 0.5 to 1.5 times"
+    assert tried[1:] == [
+        "dropout 0.5",
+        "L2 penalty 0.001",
+        "weight decay 0.0001",
+        "early stopping after 10 epochs without gain",
+        "layers before block5_conv1 kept frozen",
+        "the epoch with the best val_loss was kept",
+    ]
+    assert words.augmentation_in_words({}) == []
+
+
+def test_generated_data_are_said_to_be_generated(evaluation):
+    assert not any("generated" in one for one in words.limitations(evaluation))
+    description = {**evaluation.dataset.description, "snapshot": {"source": "demo://tissue"}}
+    generated = replace(evaluation, dataset=replace(evaluation.dataset, description=description))
+    assert any("The data are generated" in one for one in words.limitations(generated))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0001, "p < 0.001"), (0.0234, "p = 0.023"), (0.5, "p = 0.50"), (float("nan"), "")]
+)
+def test_p_values_are_written_briefly(value, text):
+    assert words.p_value(value) == text
+
+
+def test_numbers_that_are_none_are_dashes():
+    nan = float("nan")
+    assert (words.score(nan), words.signed(nan), words.percent(nan)) == ("–", "–", "–")
+    assert words.signed(-0.01) == "−0.010"
+    assert words.interval_of(Interval(0.1, 0.2, "x"), words.percent) == "10.0–20.0%"
+    assert words.interval_of(Interval(nan, nan, "none")) == ""
