@@ -99,8 +99,9 @@ class DemoSource:
             import cv2
 
             # Stored, not compressed: faster, and the bytes do not depend on a compressor's version.
-            pixels = example if example.ndim == 2 else example[..., ::-1]
-            return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 0])[1].tobytes()
+            how = [cv2.IMWRITE_PNG_COMPRESSION, 0, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+            pixels = example if example.ndim == 2 else cv2.cvtColor(example, cv2.COLOR_RGB2BGR)
+            return cv2.imencode(".png", pixels, how)[1].tobytes()
         buffer = io.BytesIO()
         np.save(buffer, example, allow_pickle=False)
         return buffer.getvalue()

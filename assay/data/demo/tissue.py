@@ -9,6 +9,7 @@ from integer tables, so that the pixels do not depend on the processor.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 
@@ -80,8 +81,7 @@ class Tissue:
         haematoxylin = np.zeros_like(eosin)
         cells = _epithelium(self.label(number), self._difficulty, random)
         _bodies(eosin, cells.place)
-        for nuclei in (_spindles(direction, random), cells, _lymphocytes(random)):
-            nuclei.draw(haematoxylin)
+        _join(_spindles(direction, random), cells, _lymphocytes(random)).draw(haematoxylin)
         return _develop(haematoxylin, eosin, stain, random)
 
 
@@ -116,6 +116,14 @@ class _Nuclei:
             cv2.polylines(haematoxylin, [polygon], True, rim, width, cv2.LINE_8, SUBPIXEL_BITS)
             if spot:
                 cv2.circle(haematoxylin, centre, spot, 250, -1, cv2.LINE_8, SUBPIXEL_BITS)
+
+
+_FIELDS = [field.name for field in dataclasses.fields(_Nuclei)]
+
+
+def _join(*parts: _Nuclei) -> _Nuclei:
+    """Return all nuclei in order: drawing them at once costs less than part by part."""
+    return _Nuclei(*(np.concatenate([getattr(part, name) for part in parts]) for name in _FIELDS))
 
 
 def _bodies(eosin: Image, places: Floats) -> None:
