@@ -8,12 +8,11 @@ from typing import Any
 from assay.config import ModelConfig, OptimizerConfig, SearchConfig, TrainConfig
 from assay.data.dataset import Dataset
 from assay.errors import InputError
-from assay.models.registry import build_model
 from assay.models.transfer import base_layers, freeze_base, split_at
 from assay.models.weights import load_weights
-from assay.search.space import Values, stem_stride
+from assay.search.space import CONV1D_POOL, Values, is_window, second_filters, stem_stride
 from assay.search.spec import SearchSpec
-from assay.training.data import training_batches
+from assay.training.data import build_for, training_batches
 from assay.training.feature_cache import FeatureBatches, FeatureSplit, cache_features
 from assay.training.fit import Judged
 from assay.training.inputs import Batches
@@ -23,6 +22,8 @@ SGD_MOMENTUM = 0.9
 NORM_MOMENTUM = 0.9
 # Views of each image that heads are trained on, where the policy changes images and names no number.
 HEAD_VIEWS = 2
+# Of all trials together, for the cache's plan: its features are worth keeping.
+MANY_EPOCHS = 1000
 
 
 def architecture(search: SearchConfig, values: Values, input_shape: tuple[int, ...]) -> ModelConfig:
@@ -31,12 +32,16 @@ def architecture(search: SearchConfig, values: Values, input_shape: tuple[int, .
     Args:
         search: Says which hypermodel.
         values: A trial's values; see `SearchSpace.values`.
-        input_shape: H, W, C of images, in pixels.
+        input_shape: H, W, C of images in pixels, or T, C of sensor windows.
     """
     if search.hypermodel == "vgg16_head":
         head = "pooled" if values["pooling"] == "average" else "flatten"
         options = {"head": head, "dense": values["dense"], "dropout": values["dropout"]}
         return ModelConfig(name="vgg16", options=options)
+    if is_window(input_shape):
+        filters = {"filters": values["width"], "second_filters": second_filters(values["width"])}
+        options = {**filters, "kernel": values["kernel"], "pool": CONV1D_POOL, "dropout": values["dropout"]}
+        return ModelConfig(name="conv1d", options={**options, "kernel_initializer": "he_normal"})
     return ModelConfig(
         name="cnn",
         options={
@@ -82,7 +87,7 @@ class Built:
 
 
 class HyperModel:
-    """A CNN of any width, depth and head, trained on images from scratch.
+    """A CNN of any width, depth and head for images, of any width and kernel for windows, trained from scratch.
 
     Args:
         spec: The search.
@@ -114,15 +119,7 @@ class HyperModel:
 
     def _whole(self, values: Values, seed: int) -> Any:
         chosen = architecture(self.spec.search, values, self.dataset.input_shape)
-        return build_model(
-            chosen.name,
-            self.dataset.input_shape,
-            self.dataset.num_classes,
-            options=chosen.options,
-            seed=seed,
-            channel_mean=self.dataset.mean,
-            channel_std=self.dataset.std,
-        )
+        return build_for(self.dataset, chosen, self.spec.policy, seed)
 
 
 @dataclass(frozen=True)
@@ -189,7 +186,7 @@ class HeadHyperModel(HyperModel):
                 self._pretrained(pooling),
                 self.dataset,
                 self._policy,
-                epochs=self.spec.search.epochs * self.spec.search.trials,
+                epochs=MANY_EPOCHS,
                 seed=self.spec.seed,
                 runtime=self.spec.runtime,
                 mode="always",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,10 @@ Values = dict[str, Any]
 # Of a head on a pretrained base these alone have a meaning.
 HEAD_FIELDS = ("pooling", "dense", "dropout", "optimizer", "batch_size")
 CNN_FIELDS = ("width", "depth", "kernel", *HEAD_FIELDS)
+# Windows are searched with `conv1d`, whose two pairs of convolutions around a pool are fixed.
+SENSOR_FIELDS = ("width", "kernel", "dropout", "optimizer", "batch_size")
+CONV1D_POOL = 3
+SECOND_FILTERS = 1.6  # of conv1d: 160 in the second pair for 100 in the first
 # A larger image is reduced by the first convolution's stride, or its first feature map alone would fill the memory.
 LARGEST_FEATURE_MAP = 128 * 128
 SMALLEST_VGG16_SIDE = 32
@@ -67,14 +72,17 @@ def resolve_space(search: SearchConfig, input_shape: tuple[int, ...], images: in
 
     Args:
         search: The search's section of the config.
-        input_shape: H, W, C of images, in pixels.
+        input_shape: H, W, C of images in pixels, or T, C of sensor windows.
         images: Examples in the training split.
 
     Raises:
         InputError: Nothing is left of a field, or the hypermodel cannot take such inputs.
     """
     _check_input(search, input_shape)
-    fields = HEAD_FIELDS if search.hypermodel == "vgg16_head" else CNN_FIELDS
+    if search.hypermodel == "vgg16_head":
+        fields: tuple[str, ...] = HEAD_FIELDS
+    else:
+        fields = SENSOR_FIELDS if is_window(input_shape) else CNN_FIELDS
     choices: dict[str, tuple[Any, ...]] = {}
     removed = []
     for field in fields:
@@ -86,6 +94,9 @@ def resolve_space(search: SearchConfig, input_shape: tuple[int, ...], images: in
             kept = tuple(value for value in configured if value <= deepest)
             size = " x ".join(str(side) for side in input_shape[:-1])
             why = f"an input of {size} leaves nothing to pool after {deepest} blocks"
+        elif field == "kernel" and is_window(input_shape):
+            kept = tuple(value for value in configured if shortest_window(value) <= input_shape[0])
+            why = f"windows of {input_shape[0]} steps are too short for four such convolutions and a pool"
         elif field == "batch_size":
             kept = tuple(value for value in configured if value <= images)
             why = f"the training split holds {images} examples"
@@ -102,16 +113,32 @@ def resolve_space(search: SearchConfig, input_shape: tuple[int, ...], images: in
 
 
 def _check_input(search: SearchConfig, input_shape: tuple[int, ...]) -> None:
-    if len(input_shape) != 3:
+    if search.hypermodel != "vgg16_head":
+        return
+    if is_window(input_shape):
         raise InputError(
-            f"search: both hypermodels take images. Received: sensor windows of shape {input_shape}. "
-            "Set search.enabled to false."
+            f"search.hypermodel vgg16_head needs images. Received: windows of shape {input_shape}. Use hypermodel: cnn."
         )
-    if search.hypermodel == "vgg16_head" and min(input_shape[:2]) < SMALLEST_VGG16_SIDE:
+    if min(input_shape[:2]) < SMALLEST_VGG16_SIDE:
         raise InputError(
             f"search.hypermodel vgg16_head needs sides of {SMALLEST_VGG16_SIDE} pixels or more. "
             f"Received: {input_shape[0]} x {input_shape[1]}. Set data.image_size, or use hypermodel: cnn."
         )
+
+
+def is_window(input_shape: tuple[int, ...]) -> bool:
+    """Return whether a shape is that of sensor windows."""
+    return len(input_shape) == 2
+
+
+def shortest_window(kernel: int) -> int:
+    """Return the fewest steps that conv1d takes with such a kernel: two convolutions, a pool, two convolutions."""
+    return CONV1D_POOL * (2 * kernel - 1) + 2 * (kernel - 1)
+
+
+def second_filters(width: int) -> int:
+    """Return the filters of conv1d's second pair of convolutions."""
+    return round(SECOND_FILTERS * width)
 
 
 def stem_stride(input_shape: tuple[int, ...]) -> int:
@@ -131,9 +158,13 @@ def count_parameters(search: SearchConfig, values: Values, input_shape: tuple[in
     Args:
         search: Says which hypermodel.
         values: A trial's values; optimizer, rate and batch size do not matter.
-        input_shape: H, W, C of images, in pixels.
+        input_shape: H, W, C of images in pixels, or T, C of sensor windows.
         classes: Number of classes.
     """
+    if is_window(input_shape):
+        filters = [input_shape[-1], *[values["width"]] * 2, *[second_filters(values["width"])] * 2]
+        convolutions = sum((values["kernel"] * before + 1) * after for before, after in itertools.pairwise(filters))
+        return convolutions + (filters[-1] + 1) * classes
     if search.hypermodel == "vgg16_head":
         base, sides, channels = VGG16_PARAMETERS, [side // 32 for side in input_shape[:-1]], 512
     else:

@@ -199,3 +199,19 @@ run_search(search, runtime, Path({str(dataset.root)!r}), policy, folder / "out",
     result = search_in(tmp_path, small_search, exact, dataset, gcs_root)
     assert result.metrics["search_trials"] == 3
     assert not store.list(), "the search's state outlives it"
+
+
+def test_windows_of_sensors_are_searched_with_conv1d(
+    small_search: SearchConfig, exact: RuntimeConfig, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    splits = {}
+    for name, count in {"train": 80, "valid": 40, "test": 4}.items():
+        labels = (np.arange(count) % 3).astype(np.int64)
+        windows = random.normal(size=(count, 30, 2)).astype(np.float32) + labels[:, None, None]
+        splits[name] = (windows, labels, None)
+    windows = write_dataset(tmp_path / "dataset", splits, ["low", "middle", "high"])
+    search = with_fields(small_search, trials=1, epochs=1)
+    result = run_search(search, exact, windows.root, Policy(), tmp_path / "out", 3, str(tmp_path / "store"))
+    assert load_model(result.model_dir).info.name == "conv1d"
+    assert set(table(tmp_path)[0]) >= {"width", "kernel"} and "depth" not in table(tmp_path)[0]

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from assay.config import SearchConfig, SpaceConfig
 from assay.errors import InputError
 from assay.search.hypermodels import architecture
-from assay.search.space import VGG16_PARAMETERS, count_parameters, largest_depth, resolve_space, stem_stride
+from assay.search.space import (
+    VGG16_PARAMETERS,
+    count_parameters,
+    largest_depth,
+    resolve_space,
+    shortest_window,
+    stem_stride,
+)
 
 
 def configured(**space: object) -> SearchConfig:
@@ -40,10 +47,27 @@ def test_a_value_given_twice_counts_once() -> None:
     assert resolve_space(configured(width=[8, 8, 16]), (16, 16, 3), images=100).choices["width"] == (8, 16)
 
 
-@pytest.mark.parametrize("hypermodel", ["cnn", "vgg16_head"])
-def test_sensor_windows_are_refused(hypermodel: str) -> None:
-    with pytest.raises(InputError, match="take images"):
-        resolve_space(SearchConfig.model_validate({"hypermodel": hypermodel}), (128, 9), images=100)
+def test_windows_have_the_fields_of_conv1d_and_kernels_that_fit() -> None:
+    space = resolve_space(configured(kernel=[3, 5, 9]), (35, 6), images=100)
+    assert space.fields == ("width", "kernel", "dropout", "optimizer", "batch_size", "learning_rate")
+    assert space.choices["kernel"] == (3, 5)
+    assert "search.space.kernel: 9 removed: windows of 35 steps" in space.removed[0]
+    with pytest.raises(InputError, match="vgg16_head needs images"):
+        resolve_space(SearchConfig(hypermodel="vgg16_head"), (128, 9), images=100)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 10])
+def test_the_shortest_window_is_what_conv1d_takes(kernel: int) -> None:
+    from assay.models.registry import build_model
+
+    values = {"width": 5, "kernel": kernel, "dropout": 0.5}
+    shape = (shortest_window(kernel), 3)
+    chosen = architecture(SearchConfig(), values, shape)
+    statistics = {"channel_mean": (0.0,) * 3, "channel_std": (1.0,) * 3}
+    model = build_model(chosen.name, shape, 4, options=chosen.options, **statistics)
+    assert count_parameters(SearchConfig(), values, shape, 4) == model.count_params()
+    with pytest.raises(InputError, match="too small"):
+        build_model(chosen.name, (shape[0] - 1, 3), 4, options=chosen.options, **statistics)
 
 
 def test_vgg16_needs_its_32_pixels_and_only_the_heads_fields() -> None:
