@@ -15,6 +15,7 @@ Array = npt.NDArray[Any]
 BATCH = 8
 # Half precision cannot hold small gradients; the maps are scaled to 1 anyway.
 HALF_PRECISION_SCALE = 1024.0
+SMALLEST_HEAT = 1e-12
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def explain(model: keras.Model, inputs: Array, classes: npt.NDArray[np.int64]) -
         Grad-CAM on the last convolution's map, or the gradient's magnitude where there is no convolution.
 
     Source:
-        Selvaraju et al. 2017, Grad-CAM; Simonyan et al. 2013 for saliency.
+        Selvaraju et al. 2017, Grad-CAM; where it comes out empty, Draelos and Carin 2020, HiResCAM; Simonyan et
+        al. 2013 for saliency.
     """
     maps, layer = feature_map(model)
     size = inputs.shape[1:-1]
@@ -155,7 +157,12 @@ class _Probe:
 def _class_activation(maps: Array, gradients: Array) -> Array:
     places = tuple(range(1, maps.ndim - 1))
     weights = gradients.mean(axis=places, keepdims=True)
-    return np.maximum((maps * weights).sum(axis=-1), 0.0)
+    heat = np.maximum((maps * weights).sum(axis=-1), 0.0)
+    # A dense layer on the flattened map weighs each place by itself; the mean over places can then cancel out and
+    # leave nothing. There, multiply place by place (the same thing for a head that averages over places).
+    empty = heat.max(axis=places) <= SMALLEST_HEAT
+    heat[empty] = np.maximum((maps[empty] * gradients[empty]).sum(axis=-1), 0.0)
+    return heat
 
 
 def _saliency(gradients: Array) -> Array:
@@ -179,7 +186,7 @@ def _resized(heat: Array, size: tuple[int, ...]) -> Array:
 
 def _scaled(heat: Array) -> Array:
     highest = float(heat.max(initial=0.0))
-    return heat / highest if highest > 1e-12 and np.isfinite(highest) else np.zeros_like(heat)
+    return heat / highest if highest > SMALLEST_HEAT and np.isfinite(highest) else np.zeros_like(heat)
 
 
 def overlay(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from assay.evaluation.results import Evaluation
 from assay.models.artifact import load_model
 
 Array = npt.NDArray[Any]
-LARGEST_SIDE = 320
+LARGEST_SIDE = 480
 SMALLEST_SIDE = 128
 JPEG_QUALITY = 90
 WORST = 12

@@ -125,3 +125,18 @@ def test_the_overlay_leaves_cold_places_as_they_are():
     assert picture.shape == (8, 8, 3)
     assert (picture[4:] == 120).all()
     assert (picture[0, 0] != 120).any()
+
+
+def test_a_flattened_map_whose_weights_cancel_out_still_shows_its_evidence():
+    """One filter that copies the image; the head wants light on the left and dark on the right, less of the former."""
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(1, 1, use_bias=False, name="copy")(inputs)
+    x = keras.layers.Flatten()(x)
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", use_bias=False, name="out")(x))
+    kernel = np.full((8, 8), -2.0)
+    kernel[:, :4] = 1.0
+    model.set_weights([np.ones((1, 1, 1, 1)), kernel.reshape(64, 1) / 1000])
+    image = np.full((1, 8, 8, 1), 9, np.uint8)
+    heat = explain(model, image, np.array([1])).heat[0]
+    assert (heat[:, :4] > 0.5).all()
+    assert (heat[:, 4:] < 0.5).all()
