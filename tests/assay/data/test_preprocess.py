@@ -21,6 +21,7 @@ from assay.data.ingest import ingest
 from assay.data.missing import fill_missing
 from assay.data.preprocess import merge_shards, preprocess, preprocess_shard
 from assay.errors import AssayError, InputError
+from assay.storage.objects import open_store
 
 DEMO = "demo://tissue?images=120&size=24&slides=12"
 SHARD = 24 * 24 * 3 * 25  # 25 patches
@@ -182,6 +183,22 @@ def test_the_most_frequent_size_is_taken_and_the_others_resized(
         np.testing.assert_array_equal(image, decode(Path(uri).read_bytes(), "rgb", (20, 30), 10_000))
     out = capsys.readouterr().out
     assert "6 of 18 images are resized to 20 x 30 pixels, 2 of them to another aspect ratio" in out
+
+
+def test_source_and_snapshot_may_lie_in_object_storage(tmp_path: Path, gcs_root: str) -> None:
+    local = DataConfig(source=str(write_images(tmp_path / "images", [(16, 16)] * 6)))
+    open_store(gcs_root).upload_dir(tmp_path / "images", "images")
+    remote = DataConfig(source=f"{gcs_root}/images")
+    here = preprocess(local, snapshot_of(local, tmp_path), tmp_path / "here", seed=0).dataset
+    uri = ingest(remote, gcs_root, tmp_path / "work").snapshot_uri
+    assert uri.startswith("gs://")
+    there = preprocess(remote, uri, tmp_path / "there", seed=0).dataset
+    assert there.fingerprint == here.fingerprint
+    for split in SPLITS:
+        for file in (here.root / split).glob("*.npy"):
+            assert (there.root / split / file.name).read_bytes() == file.read_bytes()
+    with pytest.raises(InputError, match="no such object"):
+        preprocess(remote, f"{gcs_root}/snapshots/none", tmp_path / "nowhere", seed=0)
 
 
 def test_grey_rectangles_of_a_given_size(tmp_path: Path) -> None:
