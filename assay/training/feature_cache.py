@@ -19,7 +19,7 @@ import numpy.typing as npt
 from assay.augmentation.policy import Policy
 from assay.config import RuntimeConfig
 from assay.data.dataset import Dataset, Split
-from assay.errors import InputError
+from assay.errors import AssayError, InputError
 from assay.hashing import code_version, hash_json
 from assay.models.transfer import CutPoint, cut_points, split_at
 from assay.observability.progress import Progress, log
@@ -162,6 +162,10 @@ class CachedModel:
     valid: FeatureSplit
     layer: str
 
+    def batches(self, labels: Array, batch_size: int, seed: int, runtime: RuntimeConfig) -> FeatureBatches:
+        """Return the shuffled batches of features on which `tail` is trained."""
+        return FeatureBatches(self.views, labels, batch_size, seed=seed, workers=runtime.workers)
+
 
 def cache_features(
     model: keras.Model,
@@ -189,6 +193,7 @@ def cache_features(
 
     Raises:
         InputError: ``always`` was asked for and no features fit into the cache.
+        AssayError: ``always`` was asked for and the features cannot be written.
     """
     if mode == "never" or epochs == 0 or dataset.kind != "image":
         return None
@@ -221,7 +226,14 @@ def cache_features(
     with model.distribute_strategy.scope():
         prefix, tail = split_at(model, plan.cut.layer)
     extract = _Extraction(prefix, plan, dataset, policy if changes else Policy(), seed, runtime, store, value_type)
-    views, valid = extract.run()
+    try:
+        views, valid = extract.run()
+    except OSError as error:
+        problem = f"{store.folder}: features cannot be kept ({error.strerror or error})."
+        if mode == "always":
+            raise AssayError(f"{problem} Free space, set runtime.cache_dir elsewhere, or set cache: auto.") from error
+        log(f"{problem} The whole network runs at each step instead, which takes longer.")
+        return None
     return CachedModel(tail, views, FeatureSplit(valid, dataset.valid.labels), plan.cut.layer)
 
 

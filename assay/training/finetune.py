@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
+import keras
+
 from assay.augmentation.policy import Policy
-from assay.config import FinetuneConfig, RuntimeConfig
+from assay.config import FinetuneConfig, RuntimeConfig, TrainConfig
 from assay.data.dataset import Dataset
 from assay.errors import InputError
 from assay.models.transfer import freeze_base, unfreeze_from
@@ -14,10 +17,9 @@ from assay.models.weights import load_weights
 from assay.observability.progress import log
 from assay.training.checkpoint import checkpoint_location, remove_checkpoints
 from assay.training.data import build_for, training_batches
-from assay.training.feature_cache import FeatureBatches, cache_features
+from assay.training.feature_cache import Mode, cache_features
 from assay.training.fit import fit, is_finished
 from assay.training.history import History
-from assay.training.inputs import Batches
 from assay.training.precision import apply_runtime, strategy_for
 from assay.training.result import Trained, TrainingResult, write_result
 
@@ -71,47 +73,70 @@ def finetune(
         precision=precision,
     )
     histories: list[History] = []
-    best = math.nan
-    for phase in (FROZEN, UNFROZEN):
-        config = finetune.frozen if phase == FROZEN else finetune
+    for phase, config in ((FROZEN, finetune.frozen), (UNFROZEN, finetune)):
         if config.epochs == 0:
             continue
         counts = freeze_base(model) if phase == FROZEN else unfreeze_from(model, finetune.unfreeze_from)
         log(f"{model.name}, {phase}: {counts.trainable:,} parameters trainable, {counts.frozen:,} frozen")
-        shown = _policy_of_phase(policy, phase, finetune.frozen_views)
-        cached = None
-        if not is_finished(checkpoints, phase):
-            cached = cache_features(
-                model, dataset, shown, epochs=config.epochs, seed=seed, runtime=runtime, mode=finetune.cache
+        histories.append(
+            _train_phase(
+                model,
+                dataset,
+                _policy_of(phase, policy, finetune.frozen_views),
+                config,
+                runtime,
+                phase=phase,
+                checkpoints=checkpoints,
+                seed=seed,
+                initial_best=histories[-1].best_value if histories else math.nan,
+                cache=finetune.cache,
             )
-        batches: Batches
-        if cached is not None and cached.views:
-            labels = dataset.train.labels
-            batches = FeatureBatches(cached.views, labels, config.batch_size, seed=seed, workers=runtime.workers)
-        else:
-            batches = training_batches(dataset, shown, config.batch_size, seed, runtime)
-        history = fit(
-            cached.tail if cached is not None and cached.views else model,
-            batches,
-            dataset.valid if cached is None else cached.valid,
-            config,
-            runtime,
-            phase=phase,
-            checkpoint_dir=checkpoints,
-            seed=seed,
-            initial_best=best,
-            judge=None if cached is None else cached.tail,
         )
-        best = history.best_value
-        histories.append(history)
     trained = Trained(model, finetune.model, histories, finetune, policy, seed, precision, weights_hash)
     result = write_result(trained, dataset, out_dir)
     remove_checkpoints(checkpoints)
     return result
 
 
-def _policy_of_phase(policy: Policy, phase: str, frozen_views: int) -> Policy:
-    """Return the policy with the views that a phase shows: a head is trained well by few, and they can be cached."""
+def _train_phase(
+    model: keras.Model,
+    dataset: Dataset,
+    policy: Policy,
+    config: TrainConfig,
+    runtime: RuntimeConfig,
+    *,
+    phase: str,
+    checkpoints: str,
+    seed: int,
+    initial_best: float,
+    cache: Mode,
+) -> History:
+    """Train what is not frozen, from cached features where that pays, and leave the best weights in the model."""
+    started, cached = time.perf_counter(), None
+    if not is_finished(checkpoints, phase):
+        cached = cache_features(model, dataset, policy, epochs=config.epochs, seed=seed, runtime=runtime, mode=cache)
+    feature_seconds = time.perf_counter() - started
+    trained, batches = model, training_batches(dataset, policy, config.batch_size, seed, runtime)
+    if cached is not None and cached.views:
+        trained, batches = cached.tail, cached.batches(dataset.train.labels, config.batch_size, seed, runtime)
+    history = fit(
+        trained,
+        batches,
+        dataset.valid if cached is None else cached.valid,
+        config,
+        runtime,
+        phase=phase,
+        checkpoint_dir=checkpoints,
+        seed=seed,
+        initial_best=initial_best,
+        judge=None if cached is None else cached.tail,
+    )
+    history.feature_seconds = feature_seconds
+    return history
+
+
+def _policy_of(phase: str, policy: Policy, frozen_views: int) -> Policy:
+    """Return the policy with the views that a phase shows: few train a head well, and those can be cached."""
     if phase == FROZEN and policy.views == 0:
         return policy.model_copy(update={"views": frozen_views})
     return policy

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assay.training.callbacks import is_better
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -40,6 +42,7 @@ class History:
         ended: What ended it, in words.
         seconds: Time spent in steps and validation, also before an interruption.
         step_seconds: Of that, in steps.
+        feature_seconds: Before that, in computing the features of frozen layers.
         images: Training images seen.
     """
 
@@ -52,12 +55,17 @@ class History:
     ended: str = ""
     seconds: float = 0.0
     step_seconds: float = 0.0
+    feature_seconds: float = 0.0
     images: int = 0
 
     @property
     def best(self) -> dict[str, Any]:
-        """The best epoch's row; empty where no epoch beat the starting weights."""
-        return next((row for row in self.rows if row["epoch"] == self.best_epoch), {})
+        """The row of the phase's own best epoch, kept or not; empty where there is none."""
+        best: dict[str, Any] = {}
+        for row in self.rows:
+            if not best or is_better(row[self.monitor], best[self.monitor], self.monitor):
+                best = row
+        return best
 
 
 def history_table(histories: Sequence[History]) -> pd.DataFrame:

@@ -58,7 +58,7 @@ class Trained:
         seed: Of the run.
         precision: The number format of its layers.
         weights_hash: Of the pretrained weights it began from; empty: none.
-        extra: More metrics of the step.
+        extra: More metrics of the step, such as those of a search; they stand above the model's own.
     """
 
     model: keras.Model
@@ -128,7 +128,7 @@ def _metrics(trained: Trained, dataset: Dataset, forward: Forward, predicted: An
         **{f"val_{name}": value for name, value in of_valid.items()},
         **{f"train_{name}": value for name, value in of_train.items()},
         "auc_gap": of_train["auc"] - of_valid["auc"],
-        "train_seconds": sum(history.seconds for history in histories),
+        "train_seconds": sum(history.seconds + history.feature_seconds for history in histories),
         "images_per_second": sum(history.images for history in histories) / step_seconds if step_seconds else 0.0,
         "epochs_run": sum(len(history.rows) for history in histories),
         "best_epoch": kept.best_epoch if kept else 0,
@@ -136,16 +136,16 @@ def _metrics(trained: Trained, dataset: Dataset, forward: Forward, predicted: An
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "parameters": model.count_params(),
         "trainable_parameters": count_parameters(model.trainable_weights),
+        # The search's own: it needs this field.
         **trained.extra,
     }
     if len(histories) > 1:
         for history in histories:
             metrics[f"{history.phase}_epochs_run"] = len(history.rows)
-            metrics[f"{history.phase}_best_epoch"] = history.best_epoch
-            metrics[f"{history.phase}_seconds"] = history.seconds
-            for name in ("val_auc", "val_accuracy", "val_loss"):
+            metrics[f"{history.phase}_seconds"] = history.seconds + history.feature_seconds
+            for column, name in {"epoch": "best_epoch", "val_auc": "val_auc", "val_accuracy": "val_accuracy"}.items():
                 if history.best:
-                    metrics[f"{history.phase}_{name}"] = history.best[name]
+                    metrics[f"{history.phase}_{name}"] = history.best[column]
     return {name: float(value) for name, value in metrics.items() if np.isfinite(value)}
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from assay.augmentation.policy import Policy
 from assay.config import FinetuneConfig, RuntimeConfig, TrainConfig
 from assay.data.dataset import Dataset
-from assay.errors import InputError
+from assay.errors import AssayError, InputError
 from assay.models.registry import build_model
 from assay.models.transfer import CutPoint, cut_points, freeze_base, unfreeze_from
 from assay.models.weights import load_weights
@@ -247,3 +247,16 @@ def test_fine_tuning_from_the_cache_is_fine_tuning(
         tables[cache] = result.history
     for column in ("loss", "val_loss", "val_auc"):
         np.testing.assert_allclose(tables["always"][column], tables["never"][column], atol=2e-4)
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only_unless_it_was_asked_for(
+    few: Dataset, vgg16_weights: Path, local: RuntimeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    model = _vgg(few, vgg16_weights, None)
+    blocked = local.model_copy(update={"cache_dir": str(tmp_path / "file")})
+    arguments: dict[str, Any] = {"epochs": 5000, "seed": 0, "runtime": blocked}
+    assert cache_features(model, few, Policy(), mode="auto", **arguments) is None
+    assert "features cannot be kept (Not a directory)" in capsys.readouterr().out
+    with pytest.raises(AssayError, match=r"cannot be kept \(Not a directory\)\. .*runtime\.cache_dir"):
+        cache_features(model, few, Policy(), mode="always", **arguments)

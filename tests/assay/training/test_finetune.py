@@ -14,6 +14,7 @@ from assay.data.dataset import Dataset
 from assay.errors import InputError
 from assay.models.artifact import load_model
 from assay.models.weights import VGG16_SHA256, convolution_hash
+from assay.training.feature_cache import FeatureBatches
 from assay.training.finetune import finetune
 
 RUNTIME = RuntimeConfig(precision="float32", workers=2)
@@ -72,6 +73,44 @@ def load_kernels(weights: Path) -> dict[str, np.ndarray]:
     base = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
     base.load_weights(weights)
     return {layer.name: np.asarray(layer.kernel) for layer in base.layers if hasattr(layer, "kernel")}
+
+
+def test_a_run_interrupted_in_its_second_phase_goes_on_without_repeating_the_first(
+    few: Dataset,
+    vgg16_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = _config(vgg16_weights, epochs=3, cache="always")
+    runtime = RUNTIME.model_copy(update={"deterministic": True, "cache_dir": str(tmp_path / "cache")})
+    policy = Policy(horizontal_flip=True, views=2)
+    straight = finetune(config, runtime, few.root, policy, tmp_path / "straight", 1, str(tmp_path / "one"))
+
+    class Interrupted(Exception):
+        pass
+
+    whole = FeatureBatches.__getitem__
+
+    def interrupt(self: FeatureBatches, index: int) -> tuple[np.ndarray, ...]:
+        if self.views[0].ndim > 2 and (self.epoch, index) == (1, 2):
+            raise Interrupted
+        return whole(self, index)
+
+    monkeypatch.setattr(FeatureBatches, "__getitem__", interrupt)
+    with pytest.raises(Interrupted):
+        finetune(config, runtime, few.root, policy, tmp_path / "out", 1, str(tmp_path / "two"))
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(FeatureBatches, "__getitem__", whole)
+    capsys.readouterr()
+    resumed = finetune(config, runtime, few.root, policy, tmp_path / "out", 1, str(tmp_path / "two"))
+    printed = capsys.readouterr().out
+    assert "train vgg16, frozen" not in printed
+    assert "vgg16, unfrozen: continued from epoch 2, step 0" in printed
+    pd.testing.assert_frame_equal(resumed.history.drop(columns="seconds"), straight.history.drop(columns="seconds"))
+    models = [load_model(result.model_dir).model for result in (straight, resumed)]
+    for one, other in zip(models[0].weights, models[1].weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
 def test_two_phases_without_epochs_are_refused(few: Dataset, vgg16_weights: Path, tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ def test_the_epoch_kept_is_that_of_the_last_phase_that_improved() -> None:
     worse = _history("unfrozen", [0.75, 0.79], 0)
     assert history_table([frozen, worse])["kept"].tolist() == [False, True, False, False]
     assert kept_phase([frozen, worse]) is frozen
-    assert worse.best == {}
+    assert worse.best["epoch"] == 2, "the best of its own, although it is not kept"
+    assert History("train", "val_auc").best == {}
     assert frozen.best["val_auc"] == 0.8
 
 
