@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ BATCH = 8
 # Half precision cannot hold small gradients; the maps are scaled to 1 anyway.
 HALF_PRECISION_SCALE = 1024.0
 SMALLEST_HEAT = 1e-12
+# Below so many places a map hardly says where; above so many along a side it says too much.
+FEWEST_PLACES = {1: 8, 2: 16}
+FINE_MAP = 24
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,8 @@ def explain(model: keras.Model, inputs: Array, classes: npt.NDArray[np.int64]) -
     for start in range(0, len(inputs), BATCH):
         some = slice(start, start + BATCH)
         values, gradients = probe.gradients(inputs[some], classes[some])
-        heat = _saliency(gradients) if maps is None else _class_activation(values, gradients)
-        parts.append(np.stack([_scaled(_resized(one, size)) for one in heat]))
+        heat = np.abs(gradients).max(axis=-1) if maps is None else _class_activation(values, gradients)
+        parts.append(np.stack([_scaled(_spread(one, size)) for one in heat]))
     heat = np.concatenate(parts) if parts else np.zeros((0, *size), np.float32)
     return Explanation(heat.astype(np.float32), "saliency" if maps is None else "Grad-CAM", layer)
 
@@ -65,7 +69,7 @@ def feature_map(model: keras.Model) -> tuple[Any, str]:
     """Find the last map that still has places: the output of the last convolution, or of what follows it in place.
 
     What follows in place is batch normalisation, activation, the join of branches: anything that keeps the
-    map's height and width.
+    map's height and width. A map of fewer than 16 places (8 in time) is passed over where an earlier one has more.
 
     Args:
         model: A functional model, its layers flat in the graph.
@@ -76,15 +80,16 @@ def feature_map(model: keras.Model) -> tuple[Any, str]:
     import keras
 
     operations = list(model.operations)
-    found: Any = None
-    position = -1
-    for index, operation in enumerate(operations):
-        if isinstance(operation, keras.layers.Layer) and _convolves(operation):
-            shape = operation.output.shape
-            if len(shape) >= 3 and any(side is None or side > 1 for side in shape[1:-1]):
-                found, position = operation, index
-    if found is None:
+    convolutions = [
+        (math.prod(one.output.shape[1:-1]), index, one)
+        for index, one in enumerate(operations)
+        if isinstance(one, keras.layers.Layer) and _convolves(one) and None not in one.output.shape[1:]
+    ]
+    if not convolutions:
         return None, ""
+    enough = FEWEST_PLACES[len(convolutions[0][2].output.shape) - 2]
+    most = max(places for places, _, _ in convolutions)
+    _, position, found = [one for one in convolutions if one[0] >= min(enough, most)][-1]
     tensor, name = found.output, found.name
     for operation in operations[position + 1 :]:
         takes = any(one is tensor for one in keras.tree.flatten(operation.input))
@@ -165,23 +170,16 @@ def _class_activation(maps: Array, gradients: Array) -> Array:
     return heat
 
 
-def _saliency(gradients: Array) -> Array:
+def _spread(heat: Array, size: tuple[int, ...]) -> Array:
+    """Bring a map to the input's size; of a fine one, show neighbourhoods: its single places mean little."""
     import cv2
 
-    strength = np.abs(gradients).max(axis=-1)
-    # Single pixels mean little: look at neighbourhoods of about a fiftieth of the side.
-    width = max(1.0, max(strength.shape[1:]) / 50)
-    if strength.ndim == 3:
-        return np.stack([cv2.GaussianBlur(one, (0, 0), width) for one in strength])
-    return np.stack([cv2.GaussianBlur(one[None], (0, 0), width)[0] for one in strength])
-
-
-def _resized(heat: Array, size: tuple[int, ...]) -> Array:
-    import cv2
-
-    if heat.ndim == 1:
-        return cv2.resize(heat[None], (size[0], 1), interpolation=cv2.INTER_LINEAR)[0]
-    return cv2.resize(heat, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    flat = heat[None] if heat.ndim == 1 else heat
+    height, width = (1, size[0]) if heat.ndim == 1 else size
+    spread = cv2.resize(flat, (width, height), interpolation=cv2.INTER_LINEAR)
+    if max(flat.shape) > FINE_MAP:
+        spread = cv2.GaussianBlur(spread, (0, 0), max(1.0, max(height, width) / 60))
+    return spread[0] if heat.ndim == 1 else spread
 
 
 def _scaled(heat: Array) -> Array:

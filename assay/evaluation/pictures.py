@@ -23,7 +23,7 @@ SMALLEST_SIDE = 128
 JPEG_QUALITY = 90
 WORST = 12
 CHANNELS_DRAWN = 6
-STEPS_DRAWN = 240
+STEPS_DRAWN = 200
 
 
 @dataclass(frozen=True)
@@ -190,12 +190,12 @@ def _window(window: npt.NDArray[np.float32], alt: str, heat: npt.NDArray[np.floa
     across = np.linspace(2, width - 2, len(steps))
     parts = []
     if heat is not None:
-        wide = width / len(steps)
+        edges = np.round(np.linspace(0, width, len(steps) + 1)).astype(int)
         parts += [
-            f'<rect class="heat" x="{x - wide / 2:.1f}" y="0" width="{wide + 0.3:.2f}" height="{height:g}" '
+            f'<rect class="heat" x="{left}" y="0" width="{right - left}" height="{height:g}" '
             f'opacity="{0.6 * float(warmth):.2f}"/>'
-            for x, warmth in zip(across, heat[steps], strict=True)
-            if warmth > 0.05
+            for left, right, warmth in zip(edges[:-1], edges[1:], heat[steps], strict=True)
+            if warmth > 0.05 and right > left
         ]
     for channel in range(shown.shape[1]):
         ups = height - 4 - (shown[:, channel] - low) / span * (height - 8)

@@ -51,7 +51,7 @@ def test_the_heat_lies_where_the_evidence_is(trained):
 
 @pytest.mark.parametrize(
     ("name", "shape", "layer"),
-    [("cnn3", (96, 96, 3), "block3_conv1"), ("vgg16", (64, 64, 3), "block5_conv3"), ("conv1d", (80, 3), "conv4")],
+    [("cnn3", (96, 96, 3), "block3_conv1"), ("vgg16", (64, 64, 3), "block5_conv3"), ("conv1d", (80, 3), "conv3")],
 )
 def test_the_last_map_with_places_is_found(name, shape, layer):
     model = build_model(name, shape, 2, channel_mean=(100.0,) * shape[-1], channel_std=(50.0,) * shape[-1])
