@@ -126,8 +126,17 @@ def run_search(
         "train_seconds": sum(row.seconds for row in outcome.rows),
     }
     chosen = architecture(search, best.values, dataset.input_shape)
-    weights_hash = runner.hypermodel.weights_hash
-    trained = Trained(built.whole, chosen, [history], search, policy, seed, precision, weights_hash, extra)
+    trained = Trained(
+        model=built.whole,
+        model_config=chosen,
+        histories=[history],
+        config=search,
+        policy=policy,
+        seed=seed,
+        precision=precision,
+        weights_hash=runner.hypermodel.weights_hash,
+        extra=extra,
+    )
     result = write_result(trained, dataset, out_dir)
     fields = runner.space.fields
     remarks = [*runner.space.removed, *outcome.remarks]
