@@ -260,7 +260,7 @@ def _develop(haematoxylin: Image, eosin: Image, stain: _Stain, random: np.random
     coarse = random.integers(96, 161, (size * 2 // 5, size * 2 // 5), np.uint8)
     grain = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR_EXACT).astype(np.uint16)
     # Chromatin and cytoplasm are grainy, and where a nucleus is there is little cytoplasm.
-    eosin = np.minimum(((256 - grain) * eosin >> 7) * (320 - haematoxylin.astype(np.uint16)) >> 8, 255).astype(np.uint8)
+    eosin = np.minimum(((256 - grain) * eosin >> 7) * (160 - (haematoxylin >> 1)) >> 7, 255).astype(np.uint8)
     haematoxylin = np.minimum(grain * haematoxylin >> 7, 255).astype(np.uint8)
     side = 2 * (max(1, round(size / 110)) + stain.blur) + 1
     haematoxylin = cv2.GaussianBlur(haematoxylin, (side, side), 0)
