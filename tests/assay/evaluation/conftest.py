@@ -46,14 +46,14 @@ def image_dataset(
     classes: tuple[str, ...] = ("normal", "tumor"),
     *,
     groups: int | None = 12,
-    only_test: int | None = None,
+    only: dict[str, int] | None = None,
 ) -> Dataset:
-    """A dataset of squares; ``only_test`` keeps one class in the test split."""
+    """A dataset of squares; ``only`` keeps one class in the splits it names."""
     splits = {}
     for index, (name, count) in enumerate((("train", 240), ("valid", 120), ("test", 180))):
         images, labels = squares(count, index, len(classes))
-        if name == "test" and only_test is not None:
-            images, labels = images[labels == only_test], labels[labels == only_test]
+        if only and name in only:
+            images, labels = images[labels == only[name]], labels[labels == only[name]]
         splits[name] = images, labels, records(name, labels, classes, groups)
     return write_dataset(folder, splits, classes, group_column="group" if groups else None)
 

@@ -13,9 +13,9 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from assay.config import EvaluateConfig
 from assay.data.dataset import Dataset
 from assay.data.shards import write_dataset
-from assay.errors import InputError
+from assay.errors import AssayError, InputError
 from assay.evaluation.evaluate import evaluate, evaluate_model, group_labels
-from assay.models.artifact import load_model
+from assay.models.artifact import load_model, save_model
 
 
 def _read(out, name):
@@ -123,7 +123,7 @@ def test_the_test_split_decides_nothing(evaluated, grouped, candidates, tmp_path
 def test_a_test_split_of_one_class_is_judged_as_far_as_it_can_be(
     grouped, candidates, tmp_path, quick, runtime, make_dataset
 ):
-    dataset = make_dataset(tmp_path / "dataset", only_test=1)
+    dataset = make_dataset(tmp_path / "dataset", only={"test": 1})
     result = evaluate(EvaluateConfig(**quick), dataset.root, candidates, tmp_path / "out", 0, runtime)
     assert "test_auc" not in result.metrics and "test_sensitivity" in result.metrics
     assert not (tmp_path / "out" / "roc.json").exists()
@@ -212,3 +212,37 @@ def test_groups_are_those_of_the_dataset(grouped, tmp_path, make_dataset):
     assert len(set(group_labels(grouped, grouped.valid))) == 12
     free = make_dataset(tmp_path / "free", groups=None)
     assert group_labels(free, Dataset.open(free.root).valid) is None
+
+
+def test_a_validation_split_of_one_class_leaves_the_choice_to_the_log_loss(
+    candidates, tmp_path, quick, runtime, make_dataset
+):
+    dataset = make_dataset(tmp_path / "dataset", only={"valid": 0})
+    result = evaluate(EvaluateConfig(**quick), dataset.root, candidates, tmp_path / "out", 0, runtime)
+    comparison = _read(tmp_path / "out", "comparison.json")
+    assert comparison["chosen_by"] == "val_log_loss"
+    losses = [row["val_log_loss"] for row in comparison["leaderboard"]]
+    assert losses == sorted(losses)
+    assert result.metrics["threshold"] == 0.5
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "In order of validation log loss" in page and "holds one class only" in page
+
+
+def test_a_diverged_model_is_one_line_and_nothing_is_left(grouped, candidates, tmp_path, quick, runtime):
+    model = load_model(candidates["search"])
+    model.model.set_weights([np.full_like(one, np.nan) for one in model.model.get_weights()])
+    save_model(model.model, tmp_path / "diverged", model.info)
+    with pytest.raises(AssayError, match=r"candidate finetune: 120 of 120 answers .* lower the learning rate"):
+        evaluate(
+            EvaluateConfig(**quick), grouped.root, {"finetune": tmp_path / "diverged"}, tmp_path / "out", 0, runtime
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["diverged"]
+
+
+def test_the_level_asked_for_is_the_level_said(evaluated, grouped, candidates, tmp_path, quick, runtime):
+    _, out = evaluated
+    config = EvaluateConfig(**(quick | {"confidence": 0.8, "gradcam_images": 0}))
+    narrow = evaluate(config, grouped.root, {"search": candidates["search"]}, tmp_path / "out", 0, runtime).metrics
+    usual = _read(out, "metrics.json")
+    assert narrow["test_auc_high"] - narrow["test_auc_low"] < usual["test_auc_high"] - usual["test_auc_low"]
+    assert "80% interval" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
