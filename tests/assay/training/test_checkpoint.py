@@ -23,8 +23,15 @@ def state() -> TrainingState:
     )
 
 
-def test_what_is_loaded_is_what_was_saved_to_the_last_bit(tmp_path: Path, state: TrainingState) -> None:
-    checkpoint = Checkpoint(str(tmp_path / "here"), "frozen")
+@pytest.fixture(params=["local", "gcs"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place for checkpoints in a directory, and in a bucket of a real server."""
+    root = str(tmp_path / "store") if request.param == "local" else request.getfixturevalue("gcs_root")
+    return checkpoint_location(root, "baseline", seed=0)
+
+
+def test_what_is_loaded_is_what_was_saved_to_the_last_bit(location: str, state: TrainingState) -> None:
+    checkpoint = Checkpoint(location, "frozen")
     assert checkpoint.load() is None
     checkpoint.save(TrainingState(values={"epoch": 1}))
     checkpoint.save(state)
@@ -35,6 +42,8 @@ def test_what_is_loaded_is_what_was_saved_to_the_last_bit(tmp_path: Path, state:
     for name, value in state.arrays.items():
         assert loaded.arrays[name].dtype == value.dtype
         np.testing.assert_array_equal(loaded.arrays[name], value)
+    remove_checkpoints(location)
+    assert checkpoint.load() is None
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text"])

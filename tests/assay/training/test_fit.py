@@ -232,74 +232,64 @@ def test_steps_in_one_call_train_alike(spots: Dataset, exact: RuntimeConfig) -> 
         np.testing.assert_allclose(weight, other, atol=1e-4)
 
 
-# What a killed run does: train, and be killed by SIGKILL in the middle of the third epoch.
-KILLED = """
+RESUMED: dict[str, Any] = {
+    "epochs": 5,
+    "optimizer": {"name": "adamw", "learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 5, "ema": 0.9},
+    "callbacks": {"reduce_on_plateau_patience": 1, "not_learning_steps": 20},
+}
+# A run in a process of its own: arguments are the data, the store, the result, minutes between checkpoints,
+# and whether to be killed in the middle of the third epoch.
+PROGRAM = """
     import os, signal, sys
     from pathlib import Path
     sys.path.insert(0, {tests!r})
+    import numpy as np
     import test_fit
     from assay.config import RuntimeConfig
     from assay.data.dataset import Dataset
     from assay.training.inputs import Batches
     from assay.training.precision import apply_runtime
 
-    class Deadly(Batches):
+    data, store, result, minutes, fate = sys.argv[1:]
+
+    class Mortal(Batches):
         def __getitem__(self, index):
-            if (self.epoch, index) == (2, 4):
+            if fate == "killed" and (self.epoch, index) == (2, 4):
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().__getitem__(index)
 
-    runtime = RuntimeConfig(
-        precision="float32", deterministic=True, workers=2, checkpoint_minutes={minutes}
-    )
+    test_fit.Batches = Mortal
+    runtime = RuntimeConfig(precision="float32", deterministic=True, workers=2, checkpoint_minutes=float(minutes))
     apply_runtime(runtime, 0)
-    test_fit.Batches = Deadly
-    data = Dataset.open(Path({data!r}))
-    test_fit.train(data, test_fit.network(), test_fit.RESUMED, runtime, checkpoint_dir={store!r})
+    model = test_fit.network()
+    history = test_fit.train(Dataset.open(Path(data)), model, test_fit.RESUMED, runtime, checkpoint_dir=store)
+    rows = [[row[key] for key in sorted(row) if key not in ("seconds", "phase")] for row in history.rows]
+    np.savez(result, *test_fit.weights_of(model), rows=np.array(rows))
 """
-RESUMED: dict[str, Any] = {
-    "epochs": 5,
-    "optimizer": {"name": "adamw", "learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 5, "ema": 0.9},
-    "callbacks": {"reduce_on_plateau_patience": 1, "not_learning_steps": 20},
-}
 
 
-@pytest.mark.parametrize("minutes", [1e-6, 60.0], ids=["within the epoch", "at the epoch's end"])
-def test_a_killed_run_goes_on_to_the_same_weights_bit_by_bit(
-    spots: Dataset, exact: RuntimeConfig, tmp_path: Path, minutes: float, capsys: pytest.CaptureFixture[str]
-) -> None:
-    store = str(tmp_path / "store")
-    values = {"tests": str(Path(__file__).parent), "data": str(spots.root), "store": store, "minutes": minutes}
-    program = textwrap.dedent(KILLED).format(**values)
-    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    # A process of its own trains without interruption, so that nothing of this one's past counts.
-    script = program.replace("os.kill(os.getpid(), signal.SIGKILL)", "pass").replace(
-        f"checkpoint_dir={store!r})", "checkpoint_dir=sys.argv[1])"
-    )
-    script = script.replace("test_fit.train(", "model = test_fit.network()\nhistory = test_fit.train(").replace(
-        "test_fit.network(), test_fit.RESUMED", "model, test_fit.RESUMED"
-    )
-    script += textwrap.dedent(
-        """
-        import numpy as np
-        rows = [[row[key] for key in sorted(row) if key not in ("seconds", "phase")] for row in history.rows]
-        np.savez(sys.argv[2], *test_fit.weights_of(model), rows=np.array(rows))
-        """
-    )
-    for name, folder in (("straight", str(tmp_path / "other")), ("resumed", store)):
-        run = subprocess.run(
-            [sys.executable, "-c", script, folder, str(tmp_path / f"{name}.npz")],
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        assert run.returncode == 0, run.stderr
-        assert ("continued from epoch 3, step" in run.stdout) == (name == "resumed")
-    straight, resumed = np.load(tmp_path / "straight.npz"), np.load(tmp_path / "resumed.npz")
+def _run_apart(spots: Dataset, store: Path, result: Path, minutes: float, fate: str) -> subprocess.CompletedProcess:
+    program = textwrap.dedent(PROGRAM).format(tests=str(Path(__file__).parent))
+    arguments = [str(spots.root), str(store), str(result), str(minutes), fate]
+    return subprocess.run([sys.executable, "-c", program, *arguments], check=False, capture_output=True, text=True)
+
+
+def test_a_killed_run_goes_on_to_the_same_weights_bit_by_bit(spots: Dataset, tmp_path: Path) -> None:
+    done = _run_apart(spots, tmp_path / "straight", tmp_path / "straight.npz", 60, "spared")
+    assert done.returncode == 0, done.stderr
+    straight = np.load(tmp_path / "straight.npz")
     assert len(straight["rows"]) == 5
-    for name in straight.files:
-        np.testing.assert_array_equal(straight[name], resumed[name])
+    # A checkpoint after every step, and one at the end of each epoch only.
+    for minutes, line in ((1e-6, "continued from epoch 3, step 4"), (60, "continued from epoch 3, step 0")):
+        store, result = tmp_path / f"store{minutes}", tmp_path / f"resumed{minutes}.npz"
+        done = _run_apart(spots, store, result, minutes, "killed")
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        done = _run_apart(spots, store, result, minutes, "spared")
+        assert done.returncode == 0, done.stderr
+        assert line in done.stdout
+        resumed = np.load(result)
+        for name in straight.files:
+            np.testing.assert_array_equal(straight[name], resumed[name])
 
 
 def test_a_finished_phase_is_not_trained_again(spots: Dataset, exact: RuntimeConfig, tmp_path: Path) -> None:
