@@ -14,6 +14,7 @@ from assay.search.results import TrialRow, best_row, epochs_spent, table
 from assay.training.callbacks import HIGHER_IS_BETTER
 
 WIDTH, HEIGHT, MARGIN = 1000, 320, 50
+BAND = 18  # pixels over which lines through the same choice are spread
 WORST, BEST = (198, 219, 239), (8, 69, 148)  # light to dark blue, by score
 
 
@@ -143,11 +144,16 @@ def _lines(rows: Sequence[TrialRow], objective: str, fields: Sequence[str]) -> l
     columns = _columns(fields)
     low, high = _scores(rows)
     lines = []
-    for row in rows:
+    for number, row in enumerate(rows):
         is_best = best is not None and row.trial == best.trial
         if row.trial in continued and not is_best:
             continue
-        points = [(x, heights[field][row.values[field]]) for x, field in zip(columns, fields, strict=False)]
+        # Lines through the same choice lie side by side.
+        aside = (number / max(1, len(rows) - 1) - 0.5) * BAND
+        points = [
+            (x, round(heights[field][row.values[field]] + (0 if field == "learning_rate" else aside), 1))
+            for x, field in zip(columns, fields, strict=False)
+        ]
         kind = "best" if is_best else "failed"
         color = ""
         if row.completed and row.score is not None:
