@@ -301,7 +301,7 @@ class RuntimeConfig(Section):
     """How the machine is used; none of it changes what is trained beyond rounding."""
 
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        "auto", description="auto: bfloat16 where the processor or GPU has it, else float32"
+        "auto", description="auto: bfloat16 where the processor or GPU has it, float16 on older GPUs, else float32"
     )
     workers: int | None = Field(None, ge=1, le=256, description="threads and processes; null: the cores there are")
     deterministic: bool = Field(False, description="TensorFlow's deterministic operations: exact repeats, slower")

@@ -10,6 +10,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,7 +30,7 @@ from assay.training.history import History
 from assay.training.inputs import Batches
 from assay.training.optimizers import build_optimizer, schedule_of
 from assay.training.precision import resolve_steps_per_execution, use_jit
-from assay.training.steps import Forward, TrainStep
+from assay.training.steps import Forward, Prepared, TrainStep
 
 Array = npt.NDArray[Any]
 TAIL_SUFFIX = "_tail"  # of the models that `split_at` makes
@@ -244,7 +245,7 @@ class _Run:
         self.batches.set_epoch(at.epoch)
         clock = saved = time.perf_counter()
         for group in self._groups():
-            results = self.step(group).numpy().astype(np.float64)
+            results = self.step(group)
             for loss, correct, images in results.tolist():
                 at.step += 1
                 at.loss += loss
@@ -270,14 +271,32 @@ class _Run:
                 self._save()
                 clock = saved = time.perf_counter()
 
-    def _groups(self) -> Iterator[list[tuple[Array, ...]]]:
-        """Yield the batches of what is left of the epoch, as many of one size together as run in one call."""
+    def _groups(self) -> Iterator[Prepared]:
+        """Yield what is left of the epoch, as many batches of one size together as run in one call.
+
+        The next ones are brought to the devices while a step runs.
+        """
         full = len(self.batches.labels) // self.batches.batch_size
+        ranges = []
         index = self.at.step
         while index < len(self.batches):
             count = min(self.steps_at_once, full - index) if index < full else 1
-            yield [self.batches[position] for position in range(index, index + count)]
+            ranges.append(range(index, index + count))
             index += count
+
+        if not ranges:  # interrupted between the last step and the epoch's end
+            return
+
+        def prepare(group: range) -> Prepared:
+            return self.step.prepare([self.batches[position] for position in group])
+
+        with ThreadPoolExecutor(1, thread_name_prefix="prepare") as ahead:
+            coming = ahead.submit(prepare, ranges[0])
+            for following in ranges[1:]:
+                prepared = coming.result()
+                coming = ahead.submit(prepare, following)
+                yield prepared
+            yield coming.result()
 
     def _end_epoch(self, on_epoch: OnEpoch | None) -> None:
         """Judge the epoch and decide what follows from it."""

@@ -112,8 +112,7 @@ def _set_threads(workers: int | None) -> None:
         return
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        # Independent operations rarely meet in these networks; more threads than cores only fight.
-        tf.config.threading.set_inter_op_parallelism_threads(min(threads, 2))
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
     except RuntimeError:
         # Fixed at first use in a process. A notebook or a test keeps the number it began with.
         pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -14,6 +16,21 @@ from assay.models.heads import loss_for, probabilities
 Array = npt.NDArray[Any]
 # Images of one forward pass: beyond this a batch only costs memory.
 INFERENCE_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Batches where the devices can reach them.
+
+    Attributes:
+        tensors: Inputs, labels and weights; with a first axis of steps where there are several.
+        count: Images of one batch, over all devices.
+        steps: Number of batches.
+    """
+
+    tensors: tuple[Any, ...]
+    count: Any
+    steps: int
 
 
 class TrainStep:
@@ -55,21 +72,30 @@ class TrainStep:
         self._run_one = tf.function(self._step, reduce_retracing=True)
         self._run_several = tf.function(self._steps, reduce_retracing=True)
 
-    def __call__(self, batches: list[tuple[Array, ...]]) -> Any:
-        """Take one step on each batch, all in one call.
+    def prepare(self, batches: Sequence[tuple[Array, ...]]) -> Prepared:
+        """Bring batches to the devices; safe in another thread, so that the next ones come while a step runs.
 
         Args:
             batches: Inputs (B, ...), labels int (B,) and optionally weights (B,); all of one size.
-
-        Returns:
-            Tensor float32 (steps, 3): sum of the weighted losses, images decided rightly, images.
         """
         padded = [self._padded(batch) for batch in batches]
         count = tf.constant(len(batches[0][1]), tf.float32)
         if len(padded) == 1:
-            return self._run_one(*(self._share(part) for part in padded[0]), count)[None]
+            return Prepared(tuple(self._share(part) for part in padded[0]), count, steps=1)
         stacked = [np.stack(parts) for parts in zip(*padded, strict=True)]
-        return self._run_several(*(self._share(part, axis=1) for part in stacked), count, tf.constant(len(padded)))
+        return Prepared(tuple(self._share(part, axis=1) for part in stacked), count, steps=len(padded))
+
+    def __call__(self, prepared: Prepared) -> npt.NDArray[np.float64]:
+        """Take one step on each prepared batch, all in one call.
+
+        Returns:
+            (steps, 3): sum of the weighted losses, images decided rightly, images.
+        """
+        if prepared.steps == 1:
+            sums = self._run_one(*prepared.tensors, prepared.count)[None]
+        else:
+            sums = self._run_several(*prepared.tensors, prepared.count, tf.constant(prepared.steps))
+        return np.asarray(sums, dtype=np.float64)
 
     def _padded(self, batch: tuple[Array, ...]) -> tuple[Array, Array, Array]:
         inputs, labels = batch[0], batch[1]

@@ -84,7 +84,7 @@ def test_float16_scales_its_loss_and_learns() -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=(64, 6)).astype(np.float32)
     y = (x[:, 0] > x[:, 1]).astype(np.int64)
-    sums = np.array([step([(x, y)]).numpy()[0] for _ in range(60)])
+    sums = np.array([step(step.prepare([(x, y)]))[0] for _ in range(60)])
     assert float(optimizer.dynamic_scale) > 1
     assert sums[-1, 0] < 0.5 * sums[0, 0]
     assert (sums[:, 2] == 64).all()
@@ -104,7 +104,7 @@ def test_a_batch_with_weights_counts_each_image_by_its_own() -> None:
         strategy=tf.distribute.get_strategy(),
         jit=False,
     )
-    loss, correct, images = step([(x, y, weights)]).numpy()[0]
+    loss, correct, images = step(step.prepare([(x, y, weights)]))[0]
     losses = -np.log(probabilities[np.arange(8), y])
     assert loss == pytest.approx((losses * weights * np.array([1.0, 3.0])[y]).sum(), rel=1e-5)
     assert images == 7, "an image of weight 0 is not counted"
