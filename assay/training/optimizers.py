@@ -7,9 +7,13 @@ from typing import Any
 import keras
 
 from assay.config import OptimizerConfig
+from assay.observability.progress import log
+from assay.training.fused import FusedAdam, FusedSGD
 
 WARMUP_START = 1 / 20  # fraction of the peak rate at step 0
 ADAMW_WEIGHT_DECAY = 0.004  # Keras's default
+# A weight less half a unit in its last place, or less, is the same weight.
+FLOAT32_NOTICES = 2.0**-25
 NOT_DECAYED = ("bias", "gamma", "beta")  # offsets and BatchNorm's scale: shrinking them regularises nothing
 
 
@@ -27,25 +31,36 @@ def build_optimizer(config: OptimizerConfig, total_steps: int) -> keras.optimize
     """
     common: dict[str, Any] = {
         "learning_rate": Schedule(_rate(config, total_steps)),
-        "weight_decay": config.weight_decay,
+        "weight_decay": _weight_decay(config),
         "clipnorm": config.clip_norm,
         "use_ema": config.ema is not None,
         "ema_momentum": 0.99 if config.ema is None else config.ema,
     }
     optimizer: keras.optimizers.Optimizer
     if config.name == "sgd":
-        optimizer = keras.optimizers.SGD(momentum=config.momentum, nesterov=config.nesterov, **common)
+        optimizer = FusedSGD(momentum=config.momentum, nesterov=config.nesterov, **common)
     elif config.name == "rmsprop":
         optimizer = keras.optimizers.RMSprop(momentum=config.momentum, **common)
-    elif config.name == "adam":
-        optimizer = keras.optimizers.Adam(**common)
     else:
-        if config.weight_decay is None:
-            common["weight_decay"] = ADAMW_WEIGHT_DECAY
-        optimizer = keras.optimizers.AdamW(**common)
+        optimizer = FusedAdam(**common)
     if common["weight_decay"]:
         optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return optimizer
+
+
+def _weight_decay(config: OptimizerConfig) -> float | None:
+    decay = config.weight_decay
+    if decay is None:
+        return ADAMW_WEIGHT_DECAY if config.name == "adamw" else None
+    if 0 < decay * config.learning_rate < FLOAT32_NOTICES:
+        # Such a decay costs a pass over all weights at each step and changes none of them.
+        least = FLOAT32_NOTICES / config.learning_rate
+        log(
+            f"weight_decay {decay:g} at learning rate {config.learning_rate:g} is below what float32 weights can "
+            f"notice: none is applied. From {least:.1g} on it has an effect."
+        )
+        return None
+    return decay or None
 
 
 def _rate(config: OptimizerConfig, total_steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:

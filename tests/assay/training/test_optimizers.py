@@ -100,3 +100,14 @@ def test_an_optimizer_survives_serialisation() -> None:
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     rates = [float(schedule_of(optimizer)(step)) for step in range(20)]
     assert [float(schedule_of(again)(step)) for step in range(20)] == pytest.approx(rates)
+
+
+def test_a_decay_that_float32_cannot_notice_is_named_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    config = OptimizerConfig(name="adamw", learning_rate=5e-5, weight_decay=1e-4)
+    weights = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    np.testing.assert_array_equal(weights - weights * np.float32(5e-5 * 1e-4), weights)
+    assert build_optimizer(config, 10).weight_decay is None
+    assert "weight_decay 0.0001 at learning rate 5e-05 is below what float32" in capsys.readouterr().out
+    assert build_optimizer(config.model_copy(update={"weight_decay": 0.01}), 10).weight_decay == 0.01
+    assert build_optimizer(OptimizerConfig(name="adamw"), 10).weight_decay == 0.004
+    assert capsys.readouterr().out == ""
