@@ -19,14 +19,15 @@ def resolve(*names: str) -> dict[str, str]:
     for name in names:
         command += ["-r", str(FOLDER / f"{name}.in")]
     report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return {item["metadata"]["name"].lower().replace("_", "-"): item["metadata"]["version"] for item in report["install"]}
+    found = (item["metadata"] for item in report["install"])
+    return {package["name"].lower().replace("_", "-"): package["version"] for package in found}
 
 
 def markers(name: str) -> dict[str, str]:
     """Return {requirement: marker} of the lines of an .in file that hold for some machines only."""
     lines = (FOLDER / f"{name}.in").read_text().splitlines()
-    split = [line.split(" ; ") for line in lines if " ; " in line and not line.startswith("#")]
-    return {requirement: marker for requirement, marker in split}
+    conditional = [line.partition(" ; ") for line in lines if " ; " in line and not line.startswith("#")]
+    return {requirement: marker for requirement, _, marker in conditional}
 
 
 def write(name: str, packages: dict[str, str], conditional: dict[str, str]) -> None:

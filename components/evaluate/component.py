@@ -39,6 +39,7 @@ def evaluate(
     )
     metrics.metadata.update(record.metrics)
     evaluation.metadata.update(record.metadata)
-    classification.log_confusion_matrix(*record.confusion)
+    if record.confusion is not None:
+        classification.log_confusion_matrix(*record.confusion)
     if record.roc is not None:
         classification.log_roc_curve(*record.roc)
