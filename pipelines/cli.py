@@ -175,6 +175,9 @@ def data_inspect(
     report = inspect_source(source, resolved.data.model_copy(update={"source": source}))
     for line in report.lines():
         typer.echo(line)
+    if report.refusals:
+        # A run would refuse this source: whoever asks in a script learns it here.
+        raise typer.Exit(InputError.exit_code)
 
 
 @models_app.command("list")
