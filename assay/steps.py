@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assay.config import (
     AugmentConfig,
@@ -31,6 +31,9 @@ from assay.config import (
 from assay.errors import AssayError
 from assay.hashing import code_version
 from assay.observability.progress import emit
+
+if TYPE_CHECKING:
+    from assay.storage.registry import ModelRegistry
 
 
 @dataclass
@@ -113,7 +116,7 @@ def ingest(
     quality_path: str,
     metrics_path: str,
 ) -> StepRecord:
-    """Read the source; give the snapshot's URI, or an empty value where nothing has changed since the champion."""
+    """Read the source; give the snapshot's URI, or an empty value where a model has been trained on just these data."""
     from assay.data.ingest import ingest as run
     from assay.observability.progress import log
     from assay.storage.objects import open_store
@@ -127,12 +130,16 @@ def ingest(
         record.metrics.update(result.metrics)
         record.metadata.update(snapshot=result.snapshot_uri, snapshot_fingerprint=result.fingerprint)
         record.value = result.snapshot_uri
-        if skip_unchanged:
-            champion = ModelRegistry(open_store(storage_root), name).champion_metadata()
-            if champion is not None and champion.get("snapshot_fingerprint") == result.fingerprint:
-                log(f"the source has not changed since {name} was trained on it: nothing to do (FORCE=1 trains anyway)")
-                record.value = ""
+        if skip_unchanged and _trained_before(ModelRegistry(open_store(storage_root), name), result.fingerprint):
+            log(f"the source has not changed since {name} was trained on it: nothing to do (FORCE=1 trains anyway)")
+            record.value = ""
     return record
+
+
+def _trained_before(registry: ModelRegistry, fingerprint: str) -> bool:
+    # Any version counts, not the champion alone: a challenger that lost on these data would lose again.
+    known = (registry.version(version).metadata for version in registry.versions())
+    return any(metadata.get("snapshot_fingerprint") == fingerprint for metadata in known)
 
 
 def preprocess(data: str, snapshot: str, seed: int, runtime: str, dataset_path: str, metrics_path: str) -> StepRecord:
