@@ -24,9 +24,13 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from assay.search.plan import Bracket
+from assay.search.proposals import propose
 from assay.storage.objects import ObjectStore
 
 STRIKES = 3
+# Hyperband's fresh trials are random until so many have a score, and each so-manieth is random for good.
+LEAST_KNOWN, RANDOM_EVERY = 8, 4
+CANDIDATES = 128
 RUNNING, COMPLETED, FAILED, STOPPED, IDLE = (
     TrialStatus.RUNNING,
     TrialStatus.COMPLETED,
@@ -183,13 +187,38 @@ class HyperbandOracle(SteadyOracle):
                 if parent is not None:
                     return self._run(trial_id, number, step, parent)
             if not self._exhausted and len(self._ids[number][0]) < bracket.rounds[0].trials:
-                values = self._random_values()
+                values = self._fresh_values()
                 if values is not None:
                     return self._run(trial_id, number, 0, None, values)
                 # There are fewer configurations than planned: promotions may now be due that were not.
                 self._exhausted = True
                 return self.populate_space(trial_id)
         return {"status": IDLE if self.ongoing_trials else STOPPED}
+
+    def _fresh_values(self) -> dict[str, Any] | None:
+        """Return the values of a trial that begins: random at first, later mostly what the trials so far speak for."""
+        known = self._known()
+        begun = sum(len(rounds[0]) for rounds in self._ids)
+        if len(known) < LEAST_KNOWN or begun % RANDOM_EVERY == 0:
+            return self._random_values()
+        drawn = [values for values in (self._random_values() for _ in range(CANDIDATES)) if values is not None]
+        sign = 1 if self.objective.direction == "max" else -1
+        tried, scores = zip(*known, strict=True)
+        ranked = propose(self.hyperparameters.space, tried, [sign * score for score in scores], drawn, self._seed_state)
+        return next((values for values in ranked if not self._duplicate(values)), None)
+
+    def _known(self) -> list[tuple[dict[str, Any], float]]:
+        """Return each configuration that has a score, with the best one of the trials that continued it."""
+        best: dict[str, tuple[dict[str, Any], float]] = {}
+        better = max if self.objective.direction == "max" else min
+        for trial in list(self.trials.values()):
+            if trial.status != COMPLETED or trial.score is None:
+                continue
+            values = {key: value for key, value in trial.hyperparameters.values.items() if "/" not in key}
+            key = self._compute_values_hash(values)
+            score = better(trial.score, best[key][1]) if key in best else trial.score
+            best[key] = (values, float(score))
+        return list(best.values())
 
     def _run(
         self, trial_id: str, number: int, step: int, parent: Trial | None, values: dict[str, Any] | None = None
