@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -91,7 +92,7 @@ class EventDisplay:
         self.console.print(f"  [green]done[/green] in {format_seconds(seconds)}{_headline(event.get('metrics', {}))}")
 
     def _on_log(self, event: dict[str, Any]) -> None:
-        self.console.print(f"  {event['message']}", markup=False)
+        self.console.print(f"  {event['message']}", markup=False, soft_wrap=True)
 
     def _on_error(self, event: dict[str, Any]) -> None:
         self._clear_bars()
@@ -115,7 +116,9 @@ class EventDisplay:
             self._last_line[task] = now
             total = f" of {event['total']:,}" if event["total"] else ""
             aside = f" ({note})" if note else ""
-            self.console.print(f"  {task}: {event['done']:,}{total} {event['unit']}{aside}", markup=False)
+            self.console.print(
+                f"  {task}: {event['done']:,}{total} {event['unit']}{aside}", markup=False, soft_wrap=True
+            )
 
     def _clear_bars(self) -> None:
         for bar in self._bars.values():
@@ -150,7 +153,14 @@ def print_summary(console: Console, evaluation_dir: Path, promotion_dir: Path, r
     """Print the leaderboard with intervals, the decision about the champion and where the report is."""
     comparison = json.loads((evaluation_dir / "comparison.json").read_text(encoding="utf-8"))
     decision = json.loads((promotion_dir / "decision.json").read_text(encoding="utf-8"))
-    table = Table(title="Leaderboard (test split)", title_justify="left", title_style="bold")
+    table = Table(
+        title="Leaderboard (test split)",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     table.add_column("model")
     for heading in ("AUC", "accuracy", "sensitivity", "specificity"):
         table.add_column(heading, justify="right")
@@ -170,5 +180,6 @@ def _with_interval(row: dict[str, Any], metric: str) -> str:
     if value is None:
         return "-"
     low, high = row.get(f"test_{metric}_low"), row.get(f"test_{metric}_high")
-    interval = f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
+    # The interval stands below its number, so that four of them fit into a terminal of 80 columns.
+    interval = f"\n[{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
     return f"{value:.3f}{interval}"
