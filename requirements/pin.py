@@ -13,9 +13,11 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 
 
-def resolve(*names: str) -> dict[str, str]:
-    """Return {package: version} for what the named .in files need."""
+def resolve(*names: str, at: str | None = None) -> dict[str, str]:
+    """Return {package: version} for what the named .in files need; ``at``: at the versions of this .txt."""
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
+    if at is not None:
+        command += ["-c", str(FOLDER / f"{at}.txt")]
     for name in names:
         command += ["-r", str(FOLDER / f"{name}.in")]
     report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
@@ -46,3 +48,6 @@ if clash:
     sys.exit(f"dev.in asks for other versions than run.in of: {', '.join(sorted(clash))}")
 write("run", run, markers("run"))
 write("dev", {package: version for package, version in both.items() if package not in run}, {})
+# The images hold the very versions that the tests ran with.
+for image in ("image-cpu", "image-gpu"):
+    write(image, {**resolve(image, at="run"), "kfp": run["kfp"]}, {})

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Inside a build: install the pinned packages into /opt/assay and drop what no step reads.
+set -eu
+if [ -s /host/ca.crt ]; then
+  export PIP_CERT=/host/ca.crt
+fi
+# The lists are complete: pip has nothing to resolve, and kfp comes without what only its compiler needs.
+/opt/pip/bin/pip --python /opt/assay/bin/python install --quiet --no-cache-dir --no-deps \
+  --disable-pip-version-check $(printf -- '-r %s ' /requirements/*.txt)
+cd /opt/assay/lib/python3*/site-packages
+# C++ headers, and tests of packages that never import them.
+rm -rf tensorflow/include pyarrow/include pyarrow/tests pandas/tests numpy/*/tests sklearn/tests scipy/*/tests
