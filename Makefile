@@ -10,6 +10,7 @@ CONFIG ?= pipelines/configs/demo.yaml
 DATA ?=
 WEIGHTS ?=
 SET ?=
+SPEC ?= pipelines/sweeps/pcam_depths.yaml
 RUNS ?= runs
 TESTS ?= tests
 # Test processes side by side; each needs about 1.5 GiB.
@@ -50,9 +51,12 @@ requirements: $(VENV)/.python ## Pin requirements/*.in into *.txt
 
 ##@ run
 
-.PHONY: run compile
+.PHONY: run sweep compile
 run: $(VENV)/.run ## Run the pipeline here [CONFIG= DATA= WEIGHTS= SET="key=value ..." RUNS=]
 	@$(BIN)/assay run "$(CONFIG)" $(run_options)
+
+sweep: $(VENV)/.run ## Train the rows of a table and mark the best [SPEC= DATA= WEIGHTS= SET= RUNS=]
+	@$(BIN)/assay sweep "$(SPEC)" $(run_options)
 
 compile: $(VENV)/.run ## Write the pipelines as Kubeflow YAML into build/
 	@$(BIN)/assay compile "$(CONFIG)" --output build/training.yaml

@@ -30,9 +30,20 @@ def code_version() -> str:
     """
     from assay import __version__
 
+    return f"{__version__}+{sources_version()[:12]}"
+
+
+@functools.cache
+def sources_version(*packages: str) -> str:
+    """Return the SHA-256 (hex) of the library's sources.
+
+    Args:
+        packages: Those of the library alone, such as ``training``; none: all of it.
+    """
     root = Path(__file__).parent
+    folders = [root / package for package in packages] or [root]
     digest = hashlib.sha256()
-    for source in sorted(root.rglob("*.py")):
+    for source in sorted(path for folder in folders for path in folder.rglob("*.py")):
         digest.update(source.relative_to(root).as_posix().encode())
         digest.update(source.read_bytes())
-    return f"{__version__}+{digest.hexdigest()[:12]}"
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The command line: ``assay run|compile|config|data|models|predict|registry``.
+"""The command line: ``assay run|sweep|compile|config|data|models|predict|registry``.
 
 Every command imports what it needs when it runs, so that ``assay --help`` answers at once.
 Exit codes: 0 done, 1 the run failed, 2 wrong input.
@@ -52,16 +52,20 @@ DEFAULT_STORAGE = "runs/store"
 
 
 def _load(config: Path, data: str | None, weights: str | None, overrides: list[str] | None) -> RunConfig:
-    import json
-
     from assay.config import load_config
+
+    return load_config(config, _changes(data, weights, overrides))
+
+
+def _changes(data: str | None, weights: str | None, overrides: list[str] | None) -> list[str]:
+    import json
 
     changes = list(overrides or [])
     if data is not None:
         changes.append(f"data.source={json.dumps(data)}")
     if weights is not None:
         changes.append(f"finetune.weights={json.dumps(weights)}")
-    return load_config(config, changes)
+    return changes
 
 
 @app.command()
@@ -93,6 +97,31 @@ def run(
     if outcome.reused:
         console.print(f"[bold]Reused:[/bold] {', '.join(outcome.reused)} (nothing that they depend on has changed)")
     console.print(f"[bold]Time:[/bold] {format_seconds(outcome.seconds)}")
+
+
+@app.command()
+def sweep(
+    spec: Annotated[Path, typer.Argument(help="A sweep, such as pipelines/sweeps/pcam_depths.yaml.")],
+    data: DataOption = None,
+    weights: WeightsOption = None,
+    overrides: SetOption = None,
+    runs: RunsOption = DEFAULT_RUNS,
+) -> None:
+    """Train every row of a sweep from every seed and write the table; finished runs are not run again."""
+    from rich.console import Console
+
+    from assay.sweep.spec import load_sweep
+    from pipelines.sweeping import run_sweep_locally
+
+    resolved = load_sweep(spec, _changes(data, weights, overrides))
+    console = Console(file=sys.stdout, highlight=False)
+    outcome = run_sweep_locally(resolved, runs, console)
+    console.print()
+    console.print(outcome.markdown, markup=False, soft_wrap=True)
+    for name in ("table.md", "table.csv", "sweep.html", "best.yaml"):
+        if (outcome.folder / name).exists():
+            console.print(str(_shown(outcome.folder / name)), markup=False, soft_wrap=True)
+    console.print(f"{outcome.ran} runs now, {outcome.reused} from earlier, {outcome.failed} without a model")
 
 
 def _shown(path: Path) -> Path:

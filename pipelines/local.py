@@ -70,7 +70,7 @@ def run_locally(config: RunConfig, runs_dir: Path, console: Console, *, skip_unc
     display = EventDisplay(config, console)
     started = time.monotonic()
     log_path = run_dir / "run.log"
-    with log_path.open("w", encoding="utf-8", buffering=1) as log, _following(events, display):
+    with log_path.open("w", encoding="utf-8", buffering=1) as log, following(events, display):
         try:
             _run_graph(config, runs_dir, events, log, skip_unchanged=skip_unchanged)
         except RuntimeError as error:
@@ -140,12 +140,13 @@ def _run_graph(config: RunConfig, runs_dir: Path, events: Path, log: TextIO, *, 
             enable_caching=True,
             cache_root=str(runs_dir / "cache"),
         )
-        with _environment({EVENTS_VARIABLE: str(events), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}):
+        with environment({EVENTS_VARIABLE: str(events), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}):
             pipeline(**arguments)
 
 
 @contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
+def environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set environment variables until the block ends."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -159,7 +160,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _following(events: Path, display: Any) -> Iterator[None]:
+def following(events: Path, display: Any) -> Iterator[None]:
     """Show events as they are written, from a thread of its own, until the block ends."""
     stop = threading.Event()
 
