@@ -51,12 +51,15 @@ requirements: $(VENV)/.python ## Pin requirements/*.in into *.txt
 
 ##@ run
 
-.PHONY: run sweep compile
+.PHONY: run sweep experiments compile
 run: $(VENV)/.run ## Run the pipeline here [CONFIG= DATA= WEIGHTS= SET="key=value ..." RUNS=]
 	@$(BIN)/assay run "$(CONFIG)" $(run_options)
 
 sweep: $(VENV)/.run ## Train the rows of a table and mark the best [SPEC= DATA= WEIGHTS= SET= RUNS=]
 	@$(BIN)/assay sweep "$(SPEC)" $(run_options)
+
+experiments: $(VENV)/.run ## Measure docs/experiments.md, or what is left of it [DATA= WEIGHTS= QUICK=1 MINUTES=]
+	@$(BIN)/assay experiments $(run_options) $(if $(QUICK),--quick --output "$(RUNS)/sweeps/experiments.md") $(if $(MINUTES),--minutes $(MINUTES))
 
 compile: $(VENV)/.run ## Write the pipelines as Kubeflow YAML into build/
 	@$(BIN)/assay compile "$(CONFIG)" --output build/training.yaml

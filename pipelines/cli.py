@@ -111,17 +111,44 @@ def sweep(
     from rich.console import Console
 
     from assay.sweep.spec import load_sweep
+    from assay.sweep.table import to_markdown
     from pipelines.sweeping import run_sweep_locally
 
     resolved = load_sweep(spec, _changes(data, weights, overrides))
     console = Console(file=sys.stdout, highlight=False)
     outcome = run_sweep_locally(resolved, runs, console)
     console.print()
-    console.print(outcome.markdown, markup=False, soft_wrap=True)
+    console.print(to_markdown(outcome.table), markup=False, soft_wrap=True)
     for name in ("table.md", "table.csv", "sweep.html", "best.yaml"):
         if (outcome.folder / name).exists():
             console.print(str(_shown(outcome.folder / name)), markup=False, soft_wrap=True)
     console.print(f"{outcome.ran} runs now, {outcome.reused} from earlier, {outcome.failed} without a model")
+
+
+@app.command()
+def experiments(
+    plan: Annotated[Path, typer.Argument(help="The sweeps and their budget.")] = Path("pipelines/experiments.yaml"),
+    data: DataOption = None,
+    weights: WeightsOption = None,
+    runs: RunsOption = DEFAULT_RUNS,
+    quick: Annotated[bool, typer.Option("--quick", help="The plan's quick budget: does it all work?")] = False,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0, help="Begin no run after so long; default: the plan's.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("docs/experiments.md"),
+) -> None:
+    """Run the shipped sweeps with a stated budget and write the measured page; finished runs are not run again."""
+    from rich.console import Console
+
+    from pipelines.experiments import load_plan, run_experiments
+
+    console = Console(file=sys.stdout, highlight=False)
+    left = run_experiments(
+        load_plan(plan), _changes(data, weights, None), runs, output, console, quick=quick, minutes=minutes
+    )
+    console.print(f"wrote {_shown(output.resolve())}", markup=False, soft_wrap=True)
+    if left:
+        console.print(f"{left} runs are left for want of time: the same command goes on with them.")
 
 
 def _shown(path: Path) -> Path:

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
+from assay.config import RunConfig
 from assay.observability.progress import EVENTS_VARIABLE
-from assay.sweep.run import Outcome, run_sweep
+from assay.sweep.run import Outcome, Worker, run_sweep
 from assay.sweep.spec import Sweep, resolve
 from pipelines.console import EventDisplay
 from pipelines.local import environment, following, with_absolute_paths
 
 
-def run_sweep_locally(sweep: Sweep, runs_dir: Path, console: Console) -> Outcome:
+def run_sweep_locally(
+    sweep: Sweep,
+    runs_dir: Path,
+    console: Console,
+    worker: Worker | None = None,
+    deadline: float = math.inf,
+    seeds: int | None = None,
+) -> Outcome:
     """Run a sweep and show how far it is.
 
     Args:
         sweep: What is run; local paths in its config are taken from the present folder.
         runs_dir: Where datasets, tables and (by default) the object storage live.
         console: Where progress is shown.
+        worker: As for `run_sweep`.
+        deadline: As for `run_sweep`.
+        seeds: As for `run_sweep`.
 
     Raises:
         InputError: The source, or a network that does not fit it; nothing has been trained then.
@@ -28,12 +42,18 @@ def run_sweep_locally(sweep: Sweep, runs_dir: Path, console: Console) -> Outcome
     """
     base = with_absolute_paths(sweep.base)
     placed = resolve(sweep.spec, base, sweep.spec.name)
-    folder = runs_dir.resolve() / "sweeps" / sweep.spec.name
-    folder.mkdir(parents=True, exist_ok=True)
-    events = folder / "events.jsonl"
-    events.write_text("", encoding="utf-8")
     rows, runs = len(sweep.rows), len(sweep.rows) * len(sweep.spec.seeds)
     console.print(f"[bold]{sweep.spec.name}[/bold]: {rows} rows, {runs} runs on {base.data.source}", soft_wrap=True)
-    display: Any = EventDisplay(base, console)
-    with environment({EVENTS_VARIABLE: str(events)}), following(events, display):
-        return run_sweep(placed, runs_dir.resolve())
+    with shown_events(base, runs_dir, console):
+        return run_sweep(placed, runs_dir.resolve(), worker, deadline, seeds)
+
+
+@contextlib.contextmanager
+def shown_events(config: RunConfig, runs_dir: Path, console: Console) -> Iterator[None]:
+    """Show what is reported in the block, by this process or by ones that it starts."""
+    folder = runs_dir.resolve() / "sweeps"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix=".events-", suffix=".jsonl", dir=folder) as file:
+        display = EventDisplay(config, console)
+        with environment({EVENTS_VARIABLE: file.name}), following(Path(file.name), display):
+            yield

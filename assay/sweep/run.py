@@ -6,16 +6,17 @@ ended is on record; a sweep that is started again goes on from there.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from assay.augmentation.policy import POLICY_FILE, load_policy
 from assay.config import RunConfig, dump_config
@@ -27,6 +28,9 @@ from assay.storage.objects import new_file
 from assay.sweep.runs import Job, Record, Records, check_job, failure, job_of, run_job
 from assay.sweep.spec import Sweep
 
+if TYPE_CHECKING:
+    from assay.sweep.table import Table
+
 Result = TypeVar("Result")
 PARENT_SECONDS = 1.0
 
@@ -37,17 +41,19 @@ class Outcome:
 
     Attributes:
         folder: Holds table.md, table.csv, sweep.html and best.yaml.
-        markdown: The table.
+        table: All results.
         ran: Runs trained now.
         reused: Runs that were on record.
-        failed: Runs without a model.
+        failed: Runs that ended without a model.
+        left: Runs that were not begun.
     """
 
     folder: Path
-    markdown: str
+    table: Table
     ran: int
     reused: int
     failed: int
+    left: int
 
 
 class Worker:
@@ -84,53 +90,55 @@ class Worker:
             self._pool = None
 
 
-def run_sweep(sweep: Sweep, runs_dir: Path) -> Outcome:
+def run_sweep(
+    sweep: Sweep, runs_dir: Path, worker: Worker | None = None, deadline: float = math.inf, seeds: int | None = None
+) -> Outcome:
     """Run a sweep, or what is left of it, and write its table.
 
     Args:
         sweep: What is run; paths in its configs are absolute.
         runs_dir: Datasets and tables are kept in ``sweeps/`` below it, records in the config's storage.
+        worker: The process that trains; None: one of its own.
+        deadline: By ``time.monotonic``: later no run is begun, and the table is of what there is.
+        seeds: Train from the first so many seeds alone; None: from all.
 
     Returns:
-        Where the table is, and how many runs there were.
+        The table, where it is, and how many runs there were.
 
     Raises:
         InputError: The source, or a network that does not fit it; nothing has been trained then.
         AssayError: The data cannot be prepared.
     """
-    storage = sweep.base.storage.root
+    if worker is None:
+        with Worker() as own:
+            return run_sweep(sweep, runs_dir, own, deadline, seeds)
     out = runs_dir / "sweeps" / sweep.spec.name
     out.mkdir(parents=True, exist_ok=True)
-    with Worker() as worker:
-        dataset_dir = worker.call(prepare, sweep.base, runs_dir / "sweeps" / "data")
-        resolved = load_policy(dataset_dir.parent / "policy")
-        log(f"checking the networks of {len(sweep.rows)} rows against the data")
-        keys = worker.call(check_rows, sweep, dataset_dir)
-        records = Records.of_storage(storage)
-        found: list[list[Record]] = [[] for _ in sweep.rows]
-        ran = reused = 0
-        total = len(sweep.rows) * len(sweep.spec.seeds)
-        with Progress(f"sweep {sweep.spec.name}", total=total, unit="runs") as progress:
-            for row in sweep.rows:
-                fresh = False
-                for seed in sweep.spec.seeds:
-                    key = keys[row.number, seed]
-                    record = records.find(key)
-                    if record is None:
-                        job = job_of(sweep, row, seed, resolved)
-                        record = _run(worker, job, key, dataset_dir, out, sweep.base)
-                        ran, fresh = ran + 1, True
-                        log(f"row {row.number}, seed {seed}: {_said(record)}")
-                    else:
-                        reused += 1
-                    found[row.number - 1].append(record)
-                    progress.advance()
-                if fresh:
-                    # A sweep that is stopped leaves the table of what is done.
-                    write_tables(sweep, found, dataset_dir, out)
-    markdown = write_tables(sweep, found, dataset_dir, out)
-    failed = sum(not record.done for of_row in found for record in of_row)
-    return Outcome(out, markdown, ran, reused, failed)
+    dataset_dir = worker.call(prepare, sweep.base, runs_dir / "sweeps" / "data")
+    resolved = load_policy(dataset_dir.parent / "policy")
+    log(f"checking the networks of {len(sweep.rows)} rows against the data")
+    keys = worker.call(check_rows, sweep, dataset_dir)
+    records = Records.of_storage(sweep.base.storage.root)
+    found = [[records.find(keys[row.number, seed]) for seed in sweep.spec.seeds] for row in sweep.rows]
+    reused = sum(record is not None for of_row in found for record in of_row)
+    ran = 0
+    with Progress(f"sweep {sweep.spec.name}", total=len(keys), unit="runs") as progress:
+        progress.advance(reused)
+        # All rows from one seed, then from the next: a sweep that is stopped has compared what it could.
+        for place, seed in list(enumerate(sweep.spec.seeds))[:seeds]:
+            for row, of_row in zip(sweep.rows, found, strict=True):
+                if of_row[place] is not None or time.monotonic() > deadline:
+                    continue
+                job = job_of(sweep, row, seed, resolved)
+                record = _run(worker, job, keys[row.number, seed], dataset_dir, out, sweep.base)
+                of_row[place] = record
+                ran += 1
+                log(f"row {row.number}, seed {seed}: {_said(record)}")
+                progress.advance()
+            write_tables(sweep, found, dataset_dir, out)
+    table = write_tables(sweep, found, dataset_dir, out)
+    ended = [record for of_row in found for record in of_row if record is not None]
+    return Outcome(out, table, ran, reused, sum(not record.done for record in ended), len(keys) - len(ended))
 
 
 def prepare(config: RunConfig, folder: Path) -> Path:
@@ -187,21 +195,28 @@ def check_rows(sweep: Sweep, dataset_dir: Path) -> dict[tuple[int, int], str]:
     return keys
 
 
-def write_tables(sweep: Sweep, records: list[list[Record]], dataset_dir: Path, out: Path) -> str:
-    """Write table.md, table.csv, sweep.html and, where there is a best row, best.yaml; return the Markdown."""
+def write_tables(sweep: Sweep, found: Sequence[Sequence[Record | None]], dataset_dir: Path, out: Path) -> Table:
+    """Write table.md, table.csv, sweep.html and, where there is a best row, best.yaml.
+
+    Args:
+        sweep: What is run.
+        found: For each row the record of each seed; None: not run yet.
+        dataset_dir: What all train on.
+        out: Where to.
+    """
     from assay.data.dataset import Dataset
     from assay.sweep.page import to_page
     from assay.sweep.table import tabulate, to_csv, to_markdown
 
-    table = tabulate(sweep, records, Dataset.open(dataset_dir))
-    markdown = to_markdown(table)
-    texts = {"table.md": markdown, "table.csv": to_csv(table), "sweep.html": to_page(table)}
+    ended = [[record for record in of_row if record is not None] for of_row in found]
+    table = tabulate(sweep, ended, Dataset.open(dataset_dir))
+    texts = {"table.md": to_markdown(table), "table.csv": to_csv(table), "sweep.html": to_page(table)}
     if table.best is not None:
         texts["best.yaml"] = dump_config(table.best.row.config)
     for name, text in texts.items():
         with new_file(out / name) as stage:
             stage.write_text(text, encoding="utf-8")
-    return markdown
+    return table
 
 
 def _run(worker: Worker, job: Job, key: str, dataset_dir: Path, out: Path, config: RunConfig) -> Record:

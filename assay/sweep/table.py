@@ -199,6 +199,8 @@ def _line(
     failed = len(records) - len(done)
     if failed and done:
         notes.insert(0, f"{failed} of {len(records)} seeds failed")
+    if len(records) < len(sweep.spec.seeds):
+        notes.append(f"{len(records)} of {len(sweep.spec.seeds)} seeds run" if records else "not run yet")
     return Line(
         row=row,
         cells=cells,
