@@ -150,8 +150,9 @@ def page(budget: Budget, sweeps: Sequence[Sweep], outcomes: dict[int, Outcome]) 
         "## Budget",
         f"- {images.train_images:,} training and {images.images:,} validation {images.unit} of PatchCamelyon, 96x96; "
         "no slide is in two splits. Intervals and seeds as below each table.\n"
-        f"- From scratch: {budget.epochs} epochs, fewer where a table says so in its column `epochs`. "
-        f"Fine-tuning: {budget.frozen_epochs} epochs of the head, then {budget.finetune_epochs} of the unfrozen tail.\n"
+        f"- From scratch: {_epochs(budget.epochs)}, fewer where a table says so in its column `epochs run`. "
+        f"Fine-tuning: {_epochs(budget.frozen_epochs)} of the head, then {_epochs(budget.finetune_epochs)} of the "
+        "unfrozen tail.\n"
         f"- {len(records)} runs, {spent / 60:.0f} minutes of training on {os.cpu_count()} cores without a GPU"
         + (f"; {_left(done)} runs are still to come." if _left(done) else "."),
         "## Against the notes",
@@ -162,6 +163,10 @@ def page(budget: Budget, sweeps: Sequence[Sweep], outcomes: dict[int, Outcome]) 
     if waiting:
         parts.append(f"Not run yet: {'; '.join(waiting)}.")
     return "\n\n".join(parts) + "\n"
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch" + ("s" if count > 1 else "")
 
 
 def _left(outcomes: Sequence[Outcome]) -> int:
@@ -196,4 +201,5 @@ def _against(outcomes: Sequence[Outcome]) -> str:
 
 def _name(outcome: Outcome, line: Line) -> str:
     section = outcome.table.sweep.section(line.row.config)
-    return ", ".join(dict.fromkeys(filter(None, [section.model.name, line.row.label, *line.cells.values()])))
+    cells = [f"{field} {value}" for field, value in line.cells.items() if field != "model"]
+    return ", ".join([section.model.name, *([line.row.label] if line.row.label else cells)])

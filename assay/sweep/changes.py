@@ -89,7 +89,7 @@ def _brief(keys: Sequence[str]) -> dict[str, str]:
 
 def _text(value: Any) -> str:
     if value is None:
-        return "none"
+        return "null"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
