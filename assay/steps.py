@@ -269,6 +269,47 @@ def finetune(
     return record
 
 
+def sweep_row(
+    sweep: str,
+    item: str,
+    dataset_path: str,
+    policy_path: str,
+    storage_root: str,
+    record_path: str,
+    metrics_path: str,
+) -> StepRecord:
+    """Train one row of a sweep from one seed."""
+    from assay.sweep.parts import run_item
+    from assay.sweep.spec import Sweep
+
+    with _step("sweep_row", metrics_path, item=item) as record:
+        result = run_item(
+            Sweep.from_json(sweep), item, Path(dataset_path), Path(policy_path), storage_root, Path(record_path)
+        )
+        record.metrics.update(result.metrics)
+        record.metadata.update(key=result.key, status=result.status, note=result.note)
+    return record
+
+
+def sweep_table(
+    sweep: str, record_paths: list[str], dataset_path: str, page_path: str, table_path: str, metrics_path: str
+) -> StepRecord:
+    """Make the table of a sweep's runs."""
+    from assay.sweep.page import to_page
+    from assay.sweep.parts import join_items
+    from assay.sweep.spec import Sweep
+    from assay.sweep.table import to_markdown
+
+    with _step("sweep_table", metrics_path) as record:
+        table = join_items(Sweep.from_json(sweep), [Path(path) for path in record_paths], Path(dataset_path))
+        Path(page_path).write_text(to_page(table), encoding="utf-8")
+        Path(table_path).write_text(to_markdown(table), encoding="utf-8")
+        if table.best is not None:
+            record.metrics["best_row"] = float(table.best.row.number)
+            record.metrics["val_auc"] = table.best.auc.value
+    return record
+
+
 def evaluate(
     evaluate: str,
     runtime: str,

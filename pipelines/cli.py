@@ -166,14 +166,18 @@ def compile(
     ),
     overrides: SetOption = None,
 ) -> None:
-    """Write the pipeline as Kubeflow's IR YAML."""
+    """Write the pipeline as Kubeflow's IR YAML, and beside it the one of sweeps."""
     from assay.config import load_config
     from pipelines.steps import enabled_candidates
+    from pipelines.sweep import compile_sweep_pipeline
     from pipelines.training import compile_training_pipeline
 
     resolved = load_config(config, overrides or [])
     compile_training_pipeline(enabled_candidates(resolved), output)
     typer.echo(f"wrote {output}")
+    of_sweeps = output.with_name("sweep.yaml")
+    compile_sweep_pipeline(of_sweeps)
+    typer.echo(f"wrote {of_sweeps}")
 
 
 @config_app.command("show")

@@ -1,0 +1,1 @@
+"""The sweep_row step."""

@@ -1,0 +1,24 @@
+"""Train one row of a sweep from one seed."""
+
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def sweep_row(
+    sweep: str,
+    item: str,
+    storage_root: str,
+    code_version: str,
+    dataset: dsl.Input[dsl.Dataset],
+    policy: dsl.Input[dsl.Artifact],
+    record: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Give the record of one run: metrics, validation predictions, or why there is no model."""
+    from assay import steps
+
+    made = steps.sweep_row(sweep, item, dataset.path, policy.path, storage_root, record.path, metrics.path)
+    metrics.metadata.update(made.metrics)
+    record.metadata.update(made.metadata)
