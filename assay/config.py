@@ -441,6 +441,8 @@ def _model_of(annotation: Any) -> type[BaseModel] | None:
 def _keys_at(section: type[BaseModel], location: list[Any]) -> list[str]:
     model: type[BaseModel] | None = section
     for part in location:
+        if isinstance(part, int):  # a place in a list, whose entries are of the model named before
+            continue
         if model is None or part not in model.model_fields:
             return []
         model = _model_of(model.model_fields[part].annotation)

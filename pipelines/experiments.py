@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.console import Console
 
 from assay.config import Section, parse_section
@@ -47,7 +47,13 @@ class Experiments(Section):
     version: Literal[1] = Field(..., description="version of this schema")
     budget: Budget = Field(default_factory=Budget)
     quick: Budget = Field(default_factory=lambda: Budget(seeds=(0,), epochs=1, frozen_epochs=1, finetune_epochs=1))
-    sweeps: tuple[Entry, ...] = Field(..., min_length=1, description="in the order of the page")
+    sweeps: tuple[Entry, ...] = Field(..., description="in the order of the page")
+
+    @model_validator(mode="after")
+    def _something_to_run(self) -> Experiments:
+        if not self.sweeps:
+            raise ValueError("sweeps: name at least one sweep. Received: none")
+        return self
 
 
 class Plan:

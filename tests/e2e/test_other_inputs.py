@@ -55,7 +55,7 @@ def test_the_champion_of_traces_answers_for_a_picture_of_any_size(traces, assay)
     folder, _, _ = traces
     cv2.imwrite(str(folder / "trace.png"), np.full((120, 600), 240, np.uint8))
     (answer,) = csv.DictReader(io.StringIO(assay("predict", folder / "trace.png", "--name", "fhr", cwd=folder).stdout))
-    assert answer["decision"] in ("normal", "pathological")
+    assert answer["label"] in ("normal", "pathological")
 
 
 def test_windows_with_missing_values_are_filled_and_told_apart(windows) -> None:
