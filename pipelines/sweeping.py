@@ -44,16 +44,14 @@ def run_sweep_locally(
     placed = resolve(sweep.spec, base, sweep.spec.name)
     rows, runs = len(sweep.rows), len(sweep.rows) * len(sweep.spec.seeds)
     console.print(f"[bold]{sweep.spec.name}[/bold]: {rows} rows, {runs} runs on {base.data.source}", soft_wrap=True)
-    with shown_events(base, runs_dir, console):
+    with shown_events(base, console):
         return run_sweep(placed, runs_dir.resolve(), worker, deadline, seeds)
 
 
 @contextlib.contextmanager
-def shown_events(config: RunConfig, runs_dir: Path, console: Console) -> Iterator[None]:
+def shown_events(config: RunConfig, console: Console) -> Iterator[None]:
     """Show what is reported in the block, by this process or by ones that it starts."""
-    folder = runs_dir.resolve() / "sweeps"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(prefix=".events-", suffix=".jsonl", dir=folder) as file:
+    with tempfile.NamedTemporaryFile(prefix="assay-events-", suffix=".jsonl") as file:
         display = EventDisplay(config, console)
         with environment({EVENTS_VARIABLE: file.name}), following(Path(file.name), display):
             yield
