@@ -143,6 +143,10 @@ class Settings(BaseSettings):
     service_account: str = Field("assay-pipeline", description="identity of the pods")
     experiment: str = Field("assay", description="experiment that runs belong to")
     storage_root: str | None = Field(None, description="object storage of cluster runs; null: the config's")
+    environment: dict[str, str] = Field(
+        default_factory=dict,
+        description="variables of every step, such as STORAGE_EMULATOR_HOST; search workers inherit",
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from assay.errors import InputError
@@ -20,6 +22,12 @@ def test_every_task_has_its_image_and_says_so(cluster_graph: Graph, task: str) -
     assert container["image"] == image
     assert {"name": "ASSAY_IMAGE", "value": image} in container["env"]
     assert cluster_graph.pod(task)["imagePullPolicy"] == "IfNotPresent"
+
+
+def test_the_settings_environment_reaches_every_task(compile_graph: Callable[..., Graph]) -> None:
+    graph = compile_graph(environment={"STORAGE_EMULATOR_HOST": "http://storage:4443"})
+    for task in TASKS:
+        assert {"name": "STORAGE_EMULATOR_HOST", "value": "http://storage:4443"} in graph.container(task)["env"]
 
 
 @pytest.mark.parametrize("task", TASKS)
