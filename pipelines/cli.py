@@ -111,14 +111,14 @@ def sweep(
     from rich.console import Console
 
     from assay.sweep.spec import load_sweep
-    from assay.sweep.table import to_markdown
-    from pipelines.sweeping import run_sweep_locally
+    from pipelines.sweeping import print_sweep, run_sweep_locally
 
     resolved = load_sweep(spec, _changes(data, weights, overrides))
     console = Console(file=sys.stdout, highlight=False)
     outcome = run_sweep_locally(resolved, runs, console)
     console.print()
-    console.print(to_markdown(outcome.table), markup=False, soft_wrap=True)
+    print_sweep(console, outcome)
+    console.print()
     for name in ("table.md", "table.csv", "sweep.html", "best.yaml"):
         if (outcome.folder / name).exists():
             console.print(str(_shown(outcome.folder / name)), markup=False, soft_wrap=True)

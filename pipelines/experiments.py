@@ -15,6 +15,7 @@ from rich.console import Console
 
 from assay.config import Section, parse_section
 from assay.errors import InputError
+from assay.hashing import code_version
 from assay.storage.objects import new_file
 from assay.sweep.run import Outcome, Worker
 from assay.sweep.spec import Sweep, load_sweep
@@ -160,7 +161,8 @@ def page(budget: Budget, sweeps: Sequence[Sweep], outcomes: dict[int, Outcome]) 
         f"Fine-tuning: {_epochs(budget.frozen_epochs)} of the head, then {_epochs(budget.finetune_epochs)} of the "
         "unfrozen tail.\n"
         f"- {len(records)} runs, {spent / 60:.0f} minutes of training on {os.cpu_count()} cores without a GPU"
-        + (f"; {_left(done)} runs are still to come." if _left(done) else "."),
+        + (f"; {_left(done)} runs are still to come." if _left(done) else ".")
+        + f"\n- Code: {code_version()}.",
         "## Against the notes",
         _against(done),
         *(to_markdown(outcome.table, level=2).strip() for outcome in done),

@@ -8,12 +8,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from assay.config import RunConfig
 from assay.observability.progress import EVENTS_VARIABLE
 from assay.sweep.run import Outcome, Worker, run_sweep
 from assay.sweep.spec import Sweep, resolve
+from assay.sweep.table import explanation
 from pipelines.console import EventDisplay
 from pipelines.local import environment, following, with_absolute_paths
 
@@ -46,6 +51,33 @@ def run_sweep_locally(
     console.print(f"[bold]{sweep.spec.name}[/bold]: {rows} rows, {runs} runs on {base.data.source}", soft_wrap=True)
     with shown_events(base, console):
         return run_sweep(placed, runs_dir.resolve(), worker, deadline, seeds)
+
+
+def print_sweep(console: Console, outcome: Outcome) -> None:
+    """Print the table of a sweep in brief; table.md and sweep.html have all of it.
+
+    Args:
+        console: Where to print.
+        outcome: What the sweep left.
+    """
+    table = outcome.table
+    shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    shown.add_column("row")
+    shown.add_column("changed")
+    shown.add_column("val AUC", justify="right")
+    shown.add_column("against the best", justify="right")
+    for line in table.lines:
+        changed = ", ".join(f"{field} {value}" for field, value in line.cells.items()) or "as the config"
+        what = Text(f"{line.row.label}: {changed}" if line.row.label else changed)
+        what.append(f"\n{line.note}" if line.note else "", style="dim")
+        auc = f"{line.auc.value:.3f}\n[{line.auc.low:.3f}, {line.auc.high:.3f}]" if line.auc.defined else "-"
+        behind = f"{line.behind.value:+.3f}\n[{line.behind.low:+.3f}, {line.behind.high:+.3f}]"
+        number = f"{line.row.number}" + (" *" if line.best else "")
+        cells = (number, what, Text(auc), Text(behind if line.behind.defined else ""))
+        shown.add_row(*cells, style="bold" if line.best else "")
+    console.print(shown)
+    for sentence in explanation(table):
+        console.print(f"[dim]{escape(sentence)}[/dim]")
 
 
 @contextlib.contextmanager
