@@ -40,11 +40,16 @@ $(VENV)/.run: $(VENV)/.python requirements/run.txt requirements/weights.txt pypr
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@kubectl kustomize manifests/base >/dev/null 2>&1 || $(BIN)/python requirements/kubectl.py || \
+	  echo "no kubectl: the tests of manifests/ are left out" >&2
 	@touch $@
 
-.PHONY: install install-dev requirements
+.PHONY: install install-dev requirements kubectl
 install: $(VENV)/.run ## Create .venv with what a run needs
 install-dev: $(VENV)/.dev ## ... and what the tests need
+
+kubectl: $(VENV)/.python ## Put kubectl into .venv (Linux on x86-64)
+	@$(BIN)/python requirements/kubectl.py
 
 requirements: $(VENV)/.python ## Pin requirements/*.in into *.txt
 	@$(BIN)/python requirements/pin.py
@@ -85,6 +90,21 @@ layers: $(VENV)/.dev
 
 format: $(VENV)/.dev ## Format the code and mend what a linter can mend
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+##@ kind: a cluster on this machine
+
+.PHONY: kind-up load kind-test kind-down
+kind-up: ## Create the kind cluster and install Kubeflow Pipelines and Assay's manifests
+	@manifests/kind/up.sh
+
+load: ## Put the images of this commit on the kind cluster's nodes
+	@manifests/kind/load.sh "$${ASSAY_IMAGES__CPU:-assay:$$(git rev-parse --short=12 HEAD)}"
+
+kind-test: $(VENV)/.run ## Run the tiny pipeline there; check storage, placement and schedule
+	@manifests/kind/test.sh
+
+kind-down: ## Remove the kind cluster
+	@manifests/kind/down.sh
 
 ##@ other
 

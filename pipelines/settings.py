@@ -145,7 +145,7 @@ class Settings(BaseSettings):
     storage_root: str | None = Field(None, description="object storage of cluster runs; null: the config's")
     environment: dict[str, str] = Field(
         default_factory=dict,
-        description="variables of every step, such as STORAGE_EMULATOR_HOST; search workers inherit",
+        description="variables of every step, such as STORAGE_EMULATOR_HOST",
     )
 
     @classmethod

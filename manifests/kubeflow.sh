@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Install Kubeflow Pipelines into the cluster that kubectl points at, then what Assay needs: manifests/kubeflow.sh gke|kind.
+# Can be called again: it changes what differs. Kustomize fetches Kubeflow's and Argo's manifests from their
+# repositories, so this needs the network; the kustomizations of this folder do not.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/tools.sh"
+
+overlay=${1:-}
+[[ $overlay == gke || $overlay == kind ]] || { echo "usage: manifests/kubeflow.sh gke|kind" >&2; exit 2; }
+need_kubectl
+need git # kustomize clones with it
+kubectl version >/dev/null 2>&1 || fail "no cluster answers at kubectl's current context ($(kubectl config current-context 2>&1))."
+
+upstream=https://github.com/kubeflow/pipelines//manifests/kustomize
+apply() { # the network between here and there fails at times, and a webhook may not be up yet
+  local try
+  for try in 1 2 3 4 5; do
+    kubectl apply -k "$1" && return
+    echo "kubectl apply -k $1 failed (try $try of 5)" >&2
+    sleep $((try * 5))
+  done
+  fail "kubectl apply -k $1 failed five times. See above; call this script again when it is mended."
+}
+
+apply "$upstream/cluster-scoped-resources?ref=$KFP_VERSION"
+kubectl wait --for condition=established --timeout=120s crd/applications.app.k8s.io
+apply "$upstream/env/platform-agnostic?ref=$KFP_VERSION"
+apply "$root/manifests/overlays/$overlay"
+
+# Every workflow gets the priority class of manifests/base/priorities.yaml: the SDK cannot ask for one.
+kubectl -n "$namespace" set env deployment/ml-pipeline COMPILED_PIPELINE_SPEC_PATCH='{"podPriorityClassName":"assay-run"}'
+
+if [[ $overlay == gke ]]; then
+  # Kubeflow's own accounts act as the identities that cloud.sh or Config Connector has made.
+  # shellcheck source=manifests/overlays/gke/params/params.env
+  source "$root/manifests/overlays/gke/params/params.env"
+  identity_of() {
+    kubectl -n "$namespace" get serviceaccount "$1" >/dev/null 2>&1 || return 0
+    kubectl -n "$namespace" annotate --overwrite serviceaccount "$1" "iam.gke.io/gcp-service-account=$2"
+  }
+  identity_of ml-pipeline-driver-agent-executor-plugin "${pipeline_identity:?}"
+  identity_of ml-pipeline-ui "${viewer_identity:?}"
+  identity_of ml-pipeline "${viewer_identity:?}"
+  kubectl -n "$namespace" rollout restart deployment/ml-pipeline deployment/ml-pipeline-ui
+fi
+
+echo "waiting until Kubeflow Pipelines $KFP_VERSION is up (several minutes at first) ..."
+kubectl -n "$namespace" wait --for=condition=available --timeout=15m deployment --all
