@@ -20,7 +20,7 @@ from assay.sweep.spec import Row, Sweep
 from assay.training.callbacks import HIGHER_IS_BETTER
 
 CONFIDENCE = 0.95
-RESAMPLES = 1000
+RESAMPLES = 2000
 METRIC_TITLES = {"val_auc": "validation AUC", "val_accuracy": "validation accuracy", "val_loss": "validation loss"}
 
 
