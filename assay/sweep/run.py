@@ -6,6 +6,7 @@ ended is on record; a sweep that is started again goes on from there.
 
 from __future__ import annotations
 
+import gc
 import math
 import multiprocessing
 import os
@@ -190,6 +191,8 @@ def check_rows(sweep: Sweep, dataset_dir: Path) -> dict[tuple[int, int], str]:
                 checked[same] = check_job(next(iter(jobs.values())), dataset)
             except InputError as error:
                 raise InputError(f"row {row.number}: {error}") from error
+            # A network holds itself in a cycle, and the largest would stay beside all that are trained.
+            gc.collect()
         for seed, job in jobs.items():
             keys[row.number, seed] = job.key(dataset.fingerprint, checked[same])
     return keys
