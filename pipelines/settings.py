@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from assay.errors import InputError
@@ -147,6 +147,23 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="variables of every step, such as STORAGE_EMULATOR_HOST",
     )
+
+    @field_validator("profiles", mode="before")
+    @classmethod
+    def _profiles_over_the_defaults(cls, given: Any) -> Any:
+        """Let a setting such as ASSAY_PROFILES__GPU__MEMORY change that alone, and leave the rest of the profiles."""
+        profiles: dict[str, Any] = {name: profile.model_dump() for name, profile in _default_profiles().items()}
+        if not isinstance(given, dict):
+            return given
+        for name, profile in given.items():
+            values = profile.model_dump() if isinstance(profile, Profile) else profile
+            profiles[name] = {**profiles.get(name, {}), **values} if isinstance(values, dict) else values
+        return profiles
+
+    @field_validator("placement", mode="before")
+    @classmethod
+    def _placement_over_the_defaults(cls, given: Any) -> Any:
+        return {**_default_placement(), **given} if isinstance(given, dict) else given
 
     @classmethod
     def settings_customise_sources(

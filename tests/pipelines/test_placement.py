@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from assay.errors import InputError
-from pipelines.settings import load_settings
+from pipelines.settings import Settings, load_settings
 from pipelines.steps import STEPS
 from tests.pipelines.conftest import IMAGES, Graph
 
@@ -138,3 +138,16 @@ def test_a_profile_that_does_not_exist_is_named(compile_graph) -> None:
     placement = {**load_settings().placement, "search": "tpu"}
     with pytest.raises(InputError, match=r"placement\.search names the profile 'tpu'"):
         compile_graph(placement=placement)
+
+
+def test_one_value_from_the_environment_leaves_the_other_profiles_and_placements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ASSAY_PROFILES__GPU__MEMORY", "32Gi")
+    monkeypatch.setenv("ASSAY_PLACEMENT__EVALUATE", "cpu")
+    settings = load_settings()
+    usual = Settings.model_fields["profiles"].get_default(call_default_factory=True)
+    assert settings.profile("finetune") == usual["gpu"].model_copy(update={"memory": "32Gi"})
+    assert settings.profile("search") == usual["search"]
+    assert settings.profile("evaluate") == usual["cpu"]
+    assert settings.profile("baseline").accelerator
