@@ -32,7 +32,9 @@ def place(task: dsl.PipelineTask, step: str, settings: Settings, accelerator_typ
     image = settings.image(profile)
     task.set_container_image(image)
     kubernetes.set_image_pull_policy(task, settings.images.pull_policy)
-    for name, value in {**settings.environment, "ASSAY_IMAGE": image}.items():
+    # The profile's name is the kind of machine that ASSAY_PRICES names a price for.
+    machine = {"ASSAY_MACHINE": settings.placement.get(step, "cpu")}
+    for name, value in {**machine, **settings.environment, "ASSAY_IMAGE": image}.items():
         task.set_env_variable(name, value)
     kubernetes.add_pod_label(task, STEP_LABEL, step)
     _resources(task, profile, accelerator_type, accelerator_count)

@@ -21,6 +21,8 @@ def test_every_task_has_its_image_and_says_so(cluster_graph: Graph, task: str) -
     image = IMAGES["gpu" if task in ON_GPU else "cpu"]
     assert container["image"] == image
     assert {"name": "ASSAY_IMAGE", "value": image} in container["env"]
+    machine = "search" if task == "search" else "gpu" if task in ON_GPU else "cpu"
+    assert {"name": "ASSAY_MACHINE", "value": machine} in container["env"]
     assert cluster_graph.pod(task)["imagePullPolicy"] == "IfNotPresent"
 
 
