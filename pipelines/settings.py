@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from assay.errors import InputError
@@ -64,6 +64,16 @@ class Accelerator(Part):
 
     type: str = Field("nvidia.com/gpu", description="name of the extended resource")
     count: str = Field("1", pattern=r"^[0-9]+$", description="how many a pod gets")
+
+
+class Auth(Part):
+    """Who asks Kubeflow Pipelines; all null: the SDK's own ways."""
+
+    token: SecretStr | None = Field(None, description="bearer token, best from ASSAY_AUTH__TOKEN")
+    token_file: Path | None = Field(None, description="file with a bearer token, read for each request")
+    cookies: SecretStr | None = Field(None, description="cookies of a session, such as authservice_session=...")
+    kube_context: str | None = Field(None, description="context of the kubeconfig; null: the present one")
+    ca_file: Path | None = Field(None, description="certificate authority of the endpoint")
 
 
 class Backoff(Part):
@@ -138,6 +148,7 @@ class Settings(BaseSettings):
     keep_finished_hours: float = Field(72, gt=0, description="pods of a finished run are kept so long")
     webhook: str | None = Field(None, description="URL that is told of each run's outcome; null: the log alone")
     host: str | None = Field(None, description="Kubeflow Pipelines endpoint; null: KFP_HOST, kubeconfig, in-cluster")
+    auth: Auth = Field(default_factory=Auth, description="who asks there")
     public_url: str | None = Field(None, description="the interface's address in links; null: host")
     namespace: str = Field("kubeflow", description="where runs are started")
     service_account: str = Field("assay-pipeline", description="identity of the pods")
