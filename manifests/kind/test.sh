@@ -21,6 +21,7 @@ forwards=()
 trap 'kill "${forwards[@]}" 2>/dev/null || true; rm -rf "$work"' EXIT
 # forward SERVICE PORT: sets `address` to where the service now answers on this machine.
 forward() {
+  : >"$work/$1" # the other process may not have opened it at the first look
   kubectl -n "$namespace" port-forward "service/$1" ":$2" >"$work/$1" 2>&1 &
   forwards+=($!)
   local try
