@@ -78,7 +78,7 @@ expect search "gpu true"
 
 echo "== schedule"
 schedules() {
-  curl -fsS "$KFP_HOST/apis/v2beta1/recurringruns?namespace=$namespace&page_size=100" |
+  curl -fsS "$KFP_HOST/apis/v2beta1/recurringruns?page_size=100" |
     "$python" -c 'import json, sys; print(*(run["recurring_run_id"] for run in json.load(sys.stdin).get("recurringRuns", [])), sep="\n")'
 }
 before=$(schedules | grep -c . || true)
