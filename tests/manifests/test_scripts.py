@@ -13,6 +13,7 @@ import yaml
 from tests.manifests.conftest import MANIFESTS, ROOT
 
 SCRIPTS = sorted(file for file in MANIFESTS.rglob("*.sh"))
+OTHERS = [*sorted((ROOT / "docker").rglob("*.sh")), *sorted((ROOT / "tests").rglob("*.sh")), ROOT / ".ci/run"]
 CALLED = [file for file in SCRIPTS if file.name != "tools.sh"]
 VERSIONS = dict(
     line.split("=", 1) for line in (MANIFESTS / "versions.env").read_text().splitlines() if line and line[0] != "#"
@@ -24,7 +25,7 @@ def relative(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=relative)
+@pytest.mark.parametrize("script", (*SCRIPTS, *OTHERS), ids=relative)
 def test_shellcheck_finds_nothing(script: Path) -> None:
     shellcheck = Path(sys.executable).with_name("shellcheck")
     command = [shellcheck, "-x", "-P", "SCRIPTDIR", "-P", ROOT, script]
