@@ -13,6 +13,10 @@ SET ?=
 SPEC ?= pipelines/sweeps/pcam_depths.yaml
 RUNS ?= runs
 TESTS ?= tests
+# Images of the steps: which, where, and under which tag. A commit's tag never changes what it names.
+IMAGES ?= cpu gpu
+REGISTRY ?=
+TAG ?= $(shell git rev-parse --short=12 HEAD)
 # Test processes side by side; each needs about 1.5 GiB.
 JOBS ?= 2
 
@@ -91,14 +95,29 @@ layers: $(VENV)/.dev
 format: $(VENV)/.dev ## Format the code and mend what a linter can mend
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
+##@ images
+
+image_cpu = $(if $(REGISTRY),$(REGISTRY)/)assay:$(TAG)
+image_gpu = $(if $(REGISTRY),$(REGISTRY)/)assay-gpu:$(TAG)
+
+.PHONY: images push
+images: ## Build the images of this commit with Docker [IMAGES="cpu gpu" REGISTRY= TAG= BASE=]
+	@test -z "$$(git status --porcelain -- assay docker requirements)" || \
+	  { echo "assay/, docker/ or requirements/ differ from commit $(TAG): commit first, so that the tag names what is in the image" >&2; exit 2; }
+	@$(foreach kind,$(IMAGES),docker/build.sh $(kind) "$(image_$(kind))" && echo "$(image_$(kind))" &&) true
+
+push: ## Push them to the registry that the cluster pulls from [IMAGES= REGISTRY= TAG=]
+	@test -n "$(REGISTRY)" || { echo "say to which registry: make push REGISTRY=host/repository" >&2; exit 2; }
+	@$(foreach kind,$(IMAGES),docker push --quiet "$(image_$(kind))" &&) true
+
 ##@ kind: a cluster on this machine
 
 .PHONY: kind-up load kind-test kind-down
 kind-up: ## Create the kind cluster and install Kubeflow Pipelines and Assay's manifests
 	@manifests/kind/up.sh
 
-load: ## Put the images of this commit on the kind cluster's nodes
-	@manifests/kind/load.sh "$${ASSAY_IMAGES__CPU:-assay:$$(git rev-parse --short=12 HEAD)}"
+load: ## Put the image for CPU on the kind cluster's nodes
+	@manifests/kind/load.sh "$${ASSAY_IMAGES__CPU:-$(image_cpu)}"
 
 kind-test: $(VENV)/.run ## Run the tiny pipeline there; check storage, placement and schedule
 	@manifests/kind/test.sh
