@@ -86,7 +86,7 @@ class Cluster:
 
     def named(self, method: Callable[..., Any], field: str, name: str, **arguments: Any) -> Any | None:
         """Return the item of a list that is shown under a name, or None."""
-        wanted = {"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]}
+        wanted = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]}
         found = self.every(method, field, filter=json.dumps(wanted), **arguments)
         return next((item for item in found if item.display_name == name), None)
 

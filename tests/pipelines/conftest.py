@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.settings import load_settings
+from assay.config import RunConfig, parse_config
+from pipelines.client import Cluster, connect
+from pipelines.settings import Settings, load_settings
 from pipelines.training import compile_training_pipeline
 
 CANDIDATES = ("baseline", "search", "finetune")
@@ -74,3 +77,59 @@ def local_graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
 def cluster_graph(compile_graph: Callable[..., Graph]) -> Graph:
     """The graph for a cluster with default settings and immutable images."""
     return compile_graph()
+
+
+@pytest.fixture
+def kubeflow() -> Iterator[Any]:
+    """A server of Kubeflow Pipelines on loopback: `tests/pipelines/kfp_server.py`."""
+    from tests.pipelines.kfp_server import KubeflowServer
+
+    with KubeflowServer() as server:
+        yield server
+
+
+@pytest.fixture
+def cluster_settings(kubeflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings that name that server alone: no kubeconfig, no context and no variable of whoever runs the tests."""
+    for name in list(os.environ):
+        if name.startswith(("ASSAY_", "KFP_", "KF_PIPELINES_")) and name != "ASSAY_SHARED":
+            monkeypatch.delenv(name)
+    # The client of Kubernetes reads KUBECONFIG when it is imported.
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+    monkeypatch.setenv("KFP_HOST", kubeflow.url)
+    return load_settings(
+        images=IMAGES,
+        storage_root="gs://bucket/assay",
+        public_url="https://kubeflow.example/pipeline",
+    )
+
+
+@pytest.fixture
+def cluster(cluster_settings: Settings) -> Cluster:
+    """A connection to that server that does not wait between attempts."""
+    connected = connect(cluster_settings)
+    connected.pause_seconds = 0.0
+    return connected
+
+
+@pytest.fixture
+def tiny_config() -> RunConfig:
+    """A config that a cluster could run."""
+    return parse_config({"version": 1, "name": "tiny", "data": {"source": "demo://tissue?images=60"}}, "test")
+
+
+@pytest.fixture
+def kubeconfig(kubeflow: Any, tmp_path: Path) -> Path:
+    """A kubeconfig whose cluster is that server, where `cluster_settings` lets it be looked for."""
+    path = tmp_path / "kubeconfig"
+    entry = {"name": "test"}
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{**entry, "cluster": {"server": kubeflow.url}}],
+        "users": [{**entry, "user": {}}],
+        "contexts": [{**entry, "context": {"cluster": "test", "user": "test"}}],
+    }
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path

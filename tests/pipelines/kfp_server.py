@@ -1,0 +1,320 @@
+"""A server that speaks the HTTP API of Kubeflow Pipelines, and as much of Kubernetes as logs need, on loopback.
+
+It keeps state, holds payloads to the SDK's generated models, and fails as it is told to.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.parser import BytesParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import kfp_server_api
+import yaml
+
+API = "/apis/v2beta1"
+FINISHED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+
+
+class Refused(Exception):
+    """An answer other than 200."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+@dataclass
+class State:
+    """What the server has, and how it is told to behave."""
+
+    experiments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pipelines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    versions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    schedules: dict[str, dict[str, Any]] = field(default_factory=dict)
+    graphs: dict[str, list[Any]] = field(default_factory=dict)
+    logs: dict[str, str] = field(default_factory=dict)
+    # Every look at a run moves it on: (run's state, states of tasks) for each look; the last one stays.
+    script: list[tuple[str, list[dict[str, Any]]]] = field(default_factory=lambda: [("SUCCEEDED", [])])
+    token: str | None = None
+    multi_user: bool = False
+    failures: list[tuple[str, int]] = field(default_factory=list)  # (method and path pattern, status), each once
+    page_limit: int = 100
+    requests: list[str] = field(default_factory=list)
+
+    def fail(self, pattern: str, status: int, times: int = 1) -> None:
+        """Answer the next requests that match ``METHOD /path`` with a status."""
+        self.failures += [(pattern, status)] * times
+
+
+def checked(kind: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """Return the payload if the SDK's model of that kind takes it."""
+    model = getattr(kfp_server_api, kind)
+    unknown = set(payload) - set(model.attribute_map.values())
+    if unknown:
+        raise Refused(400, f"{kind}: unknown field {sorted(unknown)[0]}")
+    try:
+        kfp_server_api.ApiClient().deserialize(SimpleNamespace(data=json.dumps(payload)), kind)
+    except (ValueError, TypeError) as error:
+        raise Refused(400, f"{kind}: {error}") from error
+    return payload
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+class KubeflowServer:
+    """Use as a context manager; `url` is where it answers."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *arguments: Any) -> None:
+                """Say nothing."""
+
+            def _answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                try:
+                    status, said = 200, server.answer(self.command, self.path, dict(self.headers.items()), body)
+                except Refused as refused:
+                    status, said = refused.status, {"error": refused.message, "message": refused.message}
+                data = said.encode() if isinstance(said, str) else json.dumps(said).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "text/plain" if isinstance(said, str) else "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = do_DELETE = _answer
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> KubeflowServer:
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Any:
+        """Answer one request."""
+        parts = urlsplit(target)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        # The address of a kubeconfig goes through Kubernetes's own proxy; the SDK joins the paths with two slashes.
+        asked = f"{method} {unquote(parts.path).partition(':http/proxy/')[2] or unquote(parts.path)}"
+        self.state.requests.append(asked)
+        for failure in self.state.failures:
+            if re.search(failure[0], asked):
+                self.state.failures.remove(failure)
+                raise Refused(failure[1], f"told to fail with {failure[1]}")
+        if asked.startswith("GET /api/v1/"):
+            return self._log(parts.path)
+        if self.state.token is not None and headers.get("authorization") != f"Bearer {self.state.token}":
+            raise Refused(401, "Unauthenticated: the token has expired")
+        for pattern, route in self.routes.items():
+            match = re.fullmatch(pattern, asked)
+            if match:
+                return route(self, query, headers, body, *match.groups())
+        raise Refused(404, f"no such path: {asked}")
+
+    def _log(self, path: str) -> str:
+        pod = path.split("/")[-2]
+        if pod not in self.state.logs:
+            raise Refused(404, f'pods "{pod}" not found')
+        return self.state.logs[pod]
+
+    def _list(self, items: list[dict[str, Any]], field: str, query: dict[str, str]) -> dict[str, Any]:
+        if query.get("namespace") and not self.state.multi_user:
+            raise Refused(400, "In single-user mode, a list cannot be filtered by namespace")
+        for predicate in json.loads(query.get("filter") or "{}").get("predicates", []):
+            items = [item for item in items if item.get(predicate["key"]) == predicate["stringValue"]]
+        if query.get("sort_by", "").endswith(" desc"):
+            items = items[::-1]
+        start = int(query.get("page_token") or 0)
+        size = min(int(query.get("page_size") or 10), self.state.page_limit)
+        page: dict[str, Any] = {field: items[start : start + size], "total_size": len(items)}
+        if start + size < len(items):
+            page["next_page_token"] = str(start + size)
+        return page
+
+    def _health(self, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:
+        return {"multi_user": self.state.multi_user, "pipeline_store": "database"}
+
+    def _list_experiments(self, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:
+        return self._list(list(self.state.experiments.values()), "experiments", query)
+
+    def _create_experiment(self, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:
+        wanted = checked("V2beta1Experiment", json.loads(body))
+        if bool(wanted.get("namespace")) != self.state.multi_user:
+            raise Refused(400, "a namespace is for servers of many users, and needed there")
+        made = {**wanted, "experiment_id": str(uuid.uuid4()), "created_at": now()}
+        self.state.experiments[made["experiment_id"]] = made
+        return made
+
+    def _list_pipelines(self, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:
+        return self._list(list(self.state.pipelines.values()), "pipelines", query)
+
+    def _list_versions(self, query: dict[str, str], headers: dict[str, str], body: bytes, pipeline: str) -> Any:
+        found = [version for version in self.state.versions.values() if version["pipeline_id"] == pipeline]
+        return self._list(found, "pipeline_versions", query)
+
+    def _upload(self, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:
+        if any(pipeline["display_name"] == query["name"] for pipeline in self.state.pipelines.values()):
+            raise Refused(409, f"a pipeline with the name {query['name']} exists")
+        made = {"pipeline_id": str(uuid.uuid4()), "display_name": query["name"], "created_at": now()}
+        self._add_version(made["pipeline_id"], query["name"], headers, body)
+        self.state.pipelines[made["pipeline_id"]] = made
+        return made
+
+    def _upload_version(self, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:
+        if query["pipelineid"] not in self.state.pipelines:
+            raise Refused(404, f"no pipeline {query['pipelineid']}")
+        return self._add_version(query["pipelineid"], query["name"], headers, body)
+
+    def _add_version(self, pipeline: str, name: str, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+        kind = next(value for key, value in headers.items() if key.lower() == "content-type")
+        message = BytesParser().parsebytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body)
+        (part,) = message.get_payload()
+        documents = list(yaml.safe_load_all(part.get_payload(decode=True)))
+        if documents[0].get("schemaVersion") != "2.1.0":
+            raise Refused(400, "not a pipeline")
+        made = {
+            "pipeline_id": pipeline,
+            "pipeline_version_id": str(uuid.uuid4()),
+            "display_name": name,
+            "created_at": now(),
+        }
+        self.state.versions[made["pipeline_version_id"]] = made
+        self.state.graphs[made["pipeline_version_id"]] = documents
+        return made
+
+    def _check_parameters(self, wanted: dict[str, Any]) -> None:
+        checked("V2beta1RuntimeConfig", wanted.get("runtime_config", {}))
+        reference = checked("V2beta1PipelineVersionReference", wanted["pipeline_version_reference"])
+        version = self.state.versions.get(reference["pipeline_version_id"])
+        if version is None or version["pipeline_id"] != reference["pipeline_id"]:
+            raise Refused(404, "no such pipeline version")
+        definitions = self.state.graphs[version["pipeline_version_id"]][0]["root"]["inputDefinitions"]["parameters"]
+        given = wanted["runtime_config"]["parameters"]
+        for name in given:
+            if name not in definitions:
+                raise Refused(400, f"unknown parameter {name}")
+        for name, definition in definitions.items():
+            if name not in given and not definition.get("isOptional") and "defaultValue" not in definition:
+                raise Refused(400, f"parameter {name} is required but not given")
+        if wanted.get("experiment_id") not in self.state.experiments:
+            raise Refused(404, "no such experiment")
+
+    def _create_run(self, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:
+        wanted = checked("V2beta1Run", json.loads(body))
+        self._check_parameters(wanted)
+        return self.add_run(**wanted)
+
+    def add_run(self, **values: Any) -> dict[str, Any]:
+        """Put a run there, as a schedule would."""
+        made = {"run_id": str(uuid.uuid4()), "created_at": now(), "state": "PENDING", "looks": 0, **values}
+        self.state.runs[made["run_id"]] = made
+        return _shown(made)
+
+    def _list_runs(self, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:
+        wanted = query.get("experiment_id")
+        found = [_shown(run) for run in self.state.runs.values() if wanted in (None, run.get("experiment_id"))]
+        return self._list(found, "runs", query)
+
+    def _get_run(self, query: dict[str, str], headers: dict[str, str], body: bytes, run_id: str) -> Any:
+        run = self._run(run_id)
+        if run["state"] == "CANCELING":
+            run["state"] = "CANCELED"
+        elif run["state"] not in FINISHED:
+            state, tasks = self.state.script[min(run["looks"], len(self.state.script) - 1)]
+            run["looks"] += 1
+            run["state"] = state
+            run["run_details"] = {"task_details": tasks}
+        return checked("V2beta1Run", _shown(run))
+
+    def _terminate_run(self, query: dict[str, str], headers: dict[str, str], body: bytes, run_id: str) -> Any:
+        run = self._run(run_id)
+        if run["state"] in FINISHED:
+            raise Refused(400, f"Failed to terminate run {run_id}: it has ended")
+        run["state"] = "CANCELING"
+        return {}
+
+    def _run(self, run_id: str) -> dict[str, Any]:
+        if run_id not in self.state.runs:
+            raise Refused(404, f"Run {run_id} not found")
+        return self.state.runs[run_id]
+
+    def _list_schedules(self, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:
+        wanted = query.get("experiment_id")
+        found = [one for one in self.state.schedules.values() if wanted in (None, one["experiment_id"])]
+        return self._list(found, "recurringRuns", query)
+
+    def _create_schedule(self, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:
+        wanted = checked("V2beta1RecurringRun", json.loads(body))
+        checked("V2beta1Trigger", wanted["trigger"])
+        if len(wanted["trigger"]["cron_schedule"]["cron"].split()) != 6:
+            raise Refused(400, "Expected 6 fields in the cron schedule")
+        if not 1 <= int(wanted["max_concurrency"]) <= 10:
+            raise Refused(400, "max_concurrency must be from 1 to 10")
+        self._check_parameters(wanted)
+        made = {**wanted, "recurring_run_id": str(uuid.uuid4()), "created_at": now()}
+        made["status"] = "ENABLED" if wanted.get("mode") == "ENABLE" else "DISABLED"
+        self.state.schedules[made["recurring_run_id"]] = made
+        return made
+
+    def _switch_schedule(
+        self, query: dict[str, str], headers: dict[str, str], body: bytes, schedule: str, verb: str
+    ) -> Any:
+        self._schedule(schedule)["status"] = f"{verb.upper()}D"
+        return {}
+
+    def _delete_schedule(self, query: dict[str, str], headers: dict[str, str], body: bytes, schedule: str) -> Any:
+        self._schedule(schedule)
+        # As Kubernetes does: what a schedule owns goes with it.
+        for run_id, run in list(self.state.runs.items()):
+            if run.get("recurring_run_id") == schedule and run["state"] not in FINISHED:
+                del self.state.runs[run_id]
+        del self.state.schedules[schedule]
+        return {}
+
+    def _schedule(self, schedule: str) -> dict[str, Any]:
+        if schedule not in self.state.schedules:
+            raise Refused(404, f"Recurring run {schedule} not found")
+        return self.state.schedules[schedule]
+
+    routes: ClassVar[dict[str, Callable[..., Any]]] = {
+        f"GET {API}/healthz": _health,
+        f"GET {API}/experiments": _list_experiments,
+        f"POST {API}/experiments": _create_experiment,
+        f"GET {API}/pipelines": _list_pipelines,
+        f"GET {API}/pipelines/([^/]+)/versions": _list_versions,
+        f"POST {API}/pipelines/upload": _upload,
+        f"POST {API}/pipelines/upload_version": _upload_version,
+        f"GET {API}/runs": _list_runs,
+        f"POST {API}/runs": _create_run,
+        f"GET {API}/runs/([^/:]+)": _get_run,
+        f"POST {API}/runs/([^/:]+):terminate": _terminate_run,
+        f"GET {API}/recurringruns": _list_schedules,
+        f"POST {API}/recurringruns": _create_schedule,
+        f"POST {API}/recurringruns/([^/:]+):(enable|disable)": _switch_schedule,
+        f"DELETE {API}/recurringruns/([^/:]+)": _delete_schedule,
+    }
+
+
+def _shown(run: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in run.items() if name != "looks"}
