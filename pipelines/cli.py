@@ -1,4 +1,4 @@
-"""The command line: ``assay run|sweep|compile|config|data|models|predict|registry``.
+"""The command line: ``assay run|sweep|compile|submit|runs|config|data|models|predict|registry``.
 
 Every command imports what it needs when it runs, so that ``assay --help`` answers at once.
 Exit codes: 0 done, 1 the run failed, 2 wrong input.
@@ -8,15 +8,26 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from assay.errors import AssayError, InputError
 from assay.observability.quiet import silence_tensorflow
-
-if TYPE_CHECKING:
-    from assay.config import RunConfig
+from pipelines.cli_cluster import runs_app, submit
+from pipelines.cli_options import (
+    DEFAULT_RUNS,
+    DEFAULT_STORAGE,
+    ConfigArgument,
+    DataOption,
+    NameOption,
+    RunsOption,
+    SetOption,
+    StorageOption,
+    WeightsOption,
+    changes,
+    load,
+)
 
 app = typer.Typer(
     name="assay",
@@ -33,39 +44,8 @@ app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
 app.add_typer(registry_app, name="registry")
-
-ConfigArgument = Annotated[Path, typer.Argument(help="A config, such as pipelines/configs/demo.yaml.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Override a value: finetune.epochs=3. May be given several times."),
-]
-DataOption = Annotated[str | None, typer.Option("--data", help="Source, instead of data.source.")]
-WeightsOption = Annotated[
-    str | None,
-    typer.Option("--weights", help="Pretrained weights, instead of finetune.weights: imagenet, a path or gs:// URI."),
-]
-RunsOption = Annotated[Path, typer.Option("--runs", help="Folder for runs and the cache of steps.")]
-StorageOption = Annotated[str, typer.Option("--storage", help="Object storage: a folder or gs://bucket/prefix.")]
-NameOption = Annotated[str, typer.Option("--name", help="Name of the model in the registry.")]
-DEFAULT_RUNS = Path("runs")
-DEFAULT_STORAGE = "runs/store"
-
-
-def _load(config: Path, data: str | None, weights: str | None, overrides: list[str] | None) -> RunConfig:
-    from assay.config import load_config
-
-    return load_config(config, _changes(data, weights, overrides))
-
-
-def _changes(data: str | None, weights: str | None, overrides: list[str] | None) -> list[str]:
-    import json
-
-    changes = list(overrides or [])
-    if data is not None:
-        changes.append(f"data.source={json.dumps(data)}")
-    if weights is not None:
-        changes.append(f"finetune.weights={json.dumps(weights)}")
-    return changes
+app.add_typer(runs_app, name="runs")
+app.command()(submit)
 
 
 @app.command()
@@ -82,7 +62,7 @@ def run(
     from pipelines.console import format_seconds, print_summary
     from pipelines.local import run_locally
 
-    resolved = _load(config, data, weights, overrides)
+    resolved = load(config, data, weights, overrides)
     # The stream of now: while the graph runs, what Kubeflow prints is led into the log.
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"[bold]{resolved.name}[/bold]: {resolved.data.source}", markup=True, soft_wrap=True)
@@ -113,7 +93,7 @@ def sweep(
     from assay.sweep.spec import load_sweep
     from pipelines.sweeping import print_sweep, run_sweep_locally
 
-    resolved = load_sweep(spec, _changes(data, weights, overrides))
+    resolved = load_sweep(spec, changes(data, weights, overrides))
     console = Console(file=sys.stdout, highlight=False)
     outcome = run_sweep_locally(resolved, runs, console)
     console.print()
@@ -144,7 +124,7 @@ def experiments(
 
     console = Console(file=sys.stdout, highlight=False)
     left = run_experiments(
-        load_plan(plan), _changes(data, weights, None), runs, output, console, quick=quick, minutes=minutes
+        load_plan(plan), changes(data, weights, None), runs, output, console, quick=quick, minutes=minutes
     )
     console.print(f"wrote {_shown(output.resolve())}", markup=False, soft_wrap=True)
     if left:
@@ -187,13 +167,13 @@ def config_show(
     """Print the resolved config, with every default filled in."""
     from assay.config import dump_config
 
-    typer.echo(dump_config(_load(config, data, weights, overrides)), nl=False)
+    typer.echo(dump_config(load(config, data, weights, overrides)), nl=False)
 
 
 @config_app.command("check")
 def config_check(config: ConfigArgument, overrides: SetOption = None) -> None:
     """Check a config and say nothing more than whether it is right."""
-    resolved = _load(config, None, None, overrides)
+    resolved = load(config, None, None, overrides)
     typer.echo(f"{config}: right (version {resolved.version}, model {resolved.name})")
 
 

@@ -26,7 +26,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_help_names_every_command() -> None:
     said = assay("--help").stdout
-    for command in ("run", "compile", "config", "data", "predict", "registry"):
+    for command in ("run", "compile", "submit", "runs", "config", "data", "predict", "registry"):
         assert command in said
 
 
