@@ -1,0 +1,1 @@
+"""One script a target, the notes' way of doing the same beside it; `python -m bench` runs them."""

@@ -1,0 +1,55 @@
+"""Run the benchmarks, all or named: ``python -m bench augmentation --quick``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+NAMES = ("augmentation", "evaluation")
+REPOSITORY = Path(__file__).resolve().parent.parent
+# A round more or less changes no ratio by much: what counts is that no way has a round to itself.
+ROUNDS, QUICK_ROUNDS = 5, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for; 1 where two ways give different results."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="which benchmarks; none: all")
+    parser.add_argument("--quick", action="store_true", help="small inputs: all targets within three minutes")
+    parser.add_argument("--weights", default="none", help="VGG16's weights, a path; none: random, as fast")
+    parser.add_argument("--results", type=Path, default=REPOSITORY / "bench" / "results.json")
+    parser.add_argument("--page", type=Path, default=REPOSITORY / "docs" / "performance.md")
+    chosen = parser.parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+    from bench.harness import Outcome, Settings
+    from bench.report import machine, to_json, to_markdown, to_text
+
+    names = chosen.names or list(NAMES)
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory(prefix="assay-bench-") as folder:
+        rounds = QUICK_ROUNDS if chosen.quick else ROUNDS
+        settings = Settings(Path(folder), quick=chosen.quick, rounds=rounds, weights=chosen.weights)
+        for name in names:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            started = time.monotonic()
+            outcomes.append(importlib.import_module(f"bench.{name}").run(settings))
+            print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    print(to_text(outcomes))
+    # Part of the targets is no page: what stands there stays.
+    if set(names) == set(NAMES):
+        about = machine()
+        chosen.results.write_text(to_json(outcomes, about), encoding="utf-8")
+        chosen.page.write_text(to_markdown(outcomes, about, quick=chosen.quick), encoding="utf-8")
+    return 0 if all(check.holds for outcome in outcomes for check in outcome.checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
