@@ -10,6 +10,7 @@ CONFIG ?= pipelines/configs/demo.yaml
 DATA ?=
 WEIGHTS ?=
 SET ?=
+WAIT ?=
 SPEC ?= pipelines/sweeps/pcam_depths.yaml
 RUNS ?= runs
 TESTS ?= tests
@@ -20,7 +21,8 @@ TAG ?= $(shell git rev-parse --short=12 HEAD)
 # Test processes side by side; each needs about 1.5 GiB.
 JOBS ?= 2
 
-run_options = $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(foreach s,$(SET),--set "$(s)") --runs "$(RUNS)"
+config_options = $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(foreach s,$(SET),--set "$(s)")
+run_options = $(config_options) --runs "$(RUNS)"
 
 .PHONY: help
 help: ## List the targets
@@ -60,7 +62,7 @@ requirements: $(VENV)/.python ## Pin requirements/*.in into *.txt
 
 ##@ run
 
-.PHONY: run sweep experiments compile
+.PHONY: run sweep experiments compile submit
 run: $(VENV)/.run ## Run the pipeline here [CONFIG= DATA= WEIGHTS= SET="key=value ..." RUNS=]
 	@$(BIN)/assay run "$(CONFIG)" $(run_options)
 
@@ -72,6 +74,9 @@ experiments: $(VENV)/.run ## Measure docs/experiments.md, or what is left [DATA=
 
 compile: $(VENV)/.run ## Write the pipelines as Kubeflow YAML into build/
 	@$(BIN)/assay compile "$(CONFIG)" --output build/training.yaml
+
+submit: $(VENV)/.run ## Start the pipeline on the cluster [CONFIG= DATA= WEIGHTS= SET= WAIT=1: follow it]
+	@$(BIN)/assay submit "$(CONFIG)" $(config_options) $(if $(WAIT),--wait)
 
 ##@ test
 
