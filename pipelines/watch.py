@@ -108,7 +108,9 @@ def _is_step(task: Any) -> bool:
 
 def _show_tasks(run: Any, shown: dict[str, str], console: Console) -> None:
     for task in _tasks(run):
-        if task.state and shown.get(task.task_id) != task.state and (_is_step(task) or task.state == FAILED):
+        # A driver is worth a line only when it is what failed: its step then never starts.
+        wanted = _is_step(task) or (task.state == FAILED and (task.display_name or "").endswith("driver"))
+        if wanted and task.state and shown.get(task.task_id) != task.state:
             console.print(f"  {task.display_name} {_styled(task.state)}", highlight=False, soft_wrap=True)
         shown[task.task_id] = task.state or ""
 
@@ -132,7 +134,7 @@ def _show_failures(cluster: Cluster, run: Any, console: Console) -> list[str]:
         task
         for task in failed.values()
         if _is_step(task) and not any(child in failed and _is_step(failed[child]) for child in children[task.task_id])
-    ] or list(failed.values())
+    ] or [task for task in failed.values() if task.display_name != "root"]
     for task in inner:
         console.print(f"\n[red]{task.display_name} failed[/red]", highlight=False)
         below = [task, *(failed[child] for child in children[task.task_id] if child in failed)]

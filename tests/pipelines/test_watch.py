@@ -75,7 +75,9 @@ def test_a_failure_shows_the_error_and_the_pods_last_lines(
     with pytest.raises(AssayError, match=rf"run {run_id} failed: baseline. See https://kubeflow.example"):
         watch(cluster, run_id, console, poll_seconds=0)
     text = said(console)
-    assert "baseline failed" in text
+    assert "  baseline failed\n" in text
+    assert "root failed" not in text
+    assert "executor failed" not in text
     assert "finetune failed" not in text
     assert "Error (exit code 1)" in text
     assert text.count(f"last lines of {POD}") == 1
@@ -103,6 +105,14 @@ def test_a_failure_without_tasks_gives_the_runs_own_error(kubeflow: Any, cluster
     kubeflow.state.runs[run_id]["error"] = {"code": 5, "message": "the graph was refused"}
     with pytest.raises(AssayError, match=r"failed: the graph was refused"):
         watch(cluster, run_id, console, poll_seconds=0)
+
+
+def test_a_driver_that_failed_is_named(kubeflow: Any, cluster: Cluster, console: Console) -> None:
+    found = tasks(root="FAILED", **{"ingest-driver": "FAILED"})
+    run_id = start(kubeflow, cluster, ("FAILED", found))
+    with pytest.raises(AssayError, match=r"failed: ingest-driver. See"):
+        watch(cluster, run_id, console, poll_seconds=0)
+    assert "ingest-driver failed" in said(console)
 
 
 def test_a_cancelled_run_is_no_success(kubeflow: Any, cluster: Cluster, console: Console) -> None:
