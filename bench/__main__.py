@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-NAMES = ("augmentation", "evaluation")
+NAMES = ("startup", "augmentation", "cnn3", "frozen", "finetuning", "search", "evaluation", "preprocessing")
 REPOSITORY = Path(__file__).resolve().parent.parent
 # A round more or less changes no ratio by much: what counts is that no way has a round to itself.
 ROUNDS, QUICK_ROUNDS = 5, 3
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="which benchmarks; none: all")
     parser.add_argument("--quick", action="store_true", help="small inputs: all targets within three minutes")
-    parser.add_argument("--weights", default="none", help="VGG16's weights, a path; none: random, as fast")
+    parser.add_argument("--weights", default="imagenet", help="VGG16's: imagenet, a path, or none (random, as fast)")
     parser.add_argument("--results", type=Path, default=REPOSITORY / "bench" / "results.json")
     parser.add_argument("--page", type=Path, default=REPOSITORY / "docs" / "performance.md")
     chosen = parser.parse_args(arguments)
@@ -36,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="assay-bench-") as folder:
         rounds = QUICK_ROUNDS if chosen.quick else ROUNDS
-        settings = Settings(Path(folder), quick=chosen.quick, rounds=rounds, weights=chosen.weights)
+        # Pipelines are started in folders of their own.
+        weights = str(Path(chosen.weights).resolve()) if Path(chosen.weights).is_file() else chosen.weights
+        settings = Settings(Path(folder), quick=chosen.quick, rounds=rounds, weights=weights)
         for name in names:
             print(f"{name} ...", file=sys.stderr, flush=True)
             started = time.monotonic()

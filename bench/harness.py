@@ -18,7 +18,7 @@ class Settings:
         folder: Where it may write; removed by the caller.
         quick: Smaller inputs and fewer repeats; every target is still touched.
         rounds: Rounds of each comparison.
-        weights: Pretrained weights of VGG16, a path; ``none``: random ones, which take the same time.
+        weights: Of VGG16: imagenet, a path, or none (random ones, which take the same time).
     """
 
     folder: Path

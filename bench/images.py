@@ -17,9 +17,9 @@ CLASSES = Tissue.classes
 
 
 @cache
-def tissue(count: int, size: int = 96) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def tissue(count: int, size: int = 96, difficulty: float = 0.5) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Return generated patches, uint8 (N, size, size, 3), and their classes, int64 (N,)."""
-    generator = Tissue(images=count, size=size, slides=40, difficulty=0.5, seed=0)
+    generator = Tissue(images=count, size=size, slides=40, difficulty=difficulty, seed=0)
     images = np.stack([generator.example(number) for number in range(count)])
     return images, np.array([generator.label(number) for number in range(count)], dtype=np.int64)
 
@@ -35,11 +35,11 @@ def png_folder(folder: Path, count: int, size: int = 96) -> Path:
     return root
 
 
-def dataset(folder: Path, train: int, valid: int, size: int = 96) -> Dataset:
+def dataset(folder: Path, train: int, valid: int, size: int = 96, difficulty: float = 0.5) -> Dataset:
     """Write patches as a dataset of shards, once, and return it."""
-    root = folder / f"dataset-{train}-{valid}-{size}"
+    root = folder / f"dataset-{train}-{valid}-{size}-{difficulty}"
     if root.exists():
         return Dataset.open(root)
-    images, labels = tissue(train + valid, size)
+    images, labels = tissue(train + valid, size, difficulty)
     rest = (images[train:], labels[train:], None)
     return write_dataset(root, {"train": (images[:train], labels[:train], None), "valid": rest, "test": rest}, CLASSES)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import pytest
 
-from bench import augmentation, evaluation
+from assay.search.oracles import HyperbandOracle, RandomOracle
+from assay.search.plan import plan_brackets
+from bench import augmentation, evaluation, finetuning, frozen, preprocessing, search
 from bench.__main__ import NAMES
+from bench.harness import Settings
+from bench.images import png_folder
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -21,3 +26,31 @@ def test_the_warp_is_the_generators_on_its_own_draws() -> None:
 
 def test_the_counted_auc_is_scikit_learns() -> None:
     assert evaluation.difference(500, 20) <= 1e-12
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(tmp_path, quick=True, rounds=1)
+
+
+def test_predictions_from_cached_features_are_the_whole_networks(settings: Settings) -> None:
+    assert frozen.difference(settings, side=32) <= 1e-5
+
+
+def test_weights_after_the_same_steps_are_equal_with_and_without_the_cache(settings: Settings) -> None:
+    assert finetuning.difference(settings, images=16, epochs=2) <= 1e-4
+
+
+def test_a_made_up_snapshot_is_preprocessed_to_the_files_pixels(settings: Settings) -> None:
+    files = sorted(png_folder(settings.folder, 20, 16).rglob("*.png"))
+    snapshot = preprocessing.write_snapshot(settings.folder / "snapshot", files, 60, side=16)
+    assert preprocessing.difference(snapshot, settings.folder / "dataset") == 0
+
+
+def test_a_search_ends_having_spent_what_it_may(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "LENGTH", 3)
+    score, epochs = search.best_of(RandomOracle, settings.folder, 0, max_trials=2)
+    assert 0.4 < score <= 1 and epochs == 6
+    plan = plan_brackets(4, 3, 0.5)
+    score, epochs = search.best_of(HyperbandOracle, settings.folder / "hyperband", 0, plan=plan)
+    assert 0.4 < score <= 1 and 3 <= epochs <= 6

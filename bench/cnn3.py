@@ -1,0 +1,92 @@
+"""Target 2, and what input costs in training (target 1): cnn3 from scratch, augmented."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from assay.augmentation.warp import Augmenter
+from assay.config import RuntimeConfig
+from assay.data.dataset import Dataset
+from assay.training.fit import fit
+from assay.training.inputs import Batches
+from bench.harness import Finding, Measurement, Outcome, Settings, Way, combine, interleave, ratio
+from bench.images import dataset, png_folder
+from bench.reference import models as reference
+from bench.reference.generator import BATCH, POLICY, flow
+from bench.training import BFLOAT16, FLOAT32, SIDE, automatic, build, config, matmul, quiet, train
+
+# Forward and backward, an image of 96x96.
+GFLOP = 0.436
+SHORT = {FLOAT32: "float32", BFLOAT16: "bfloat16"}
+# Where number formats are compared by what they learn: small, so that five seeds of both take a minute.
+SMALL_SIDE, SMALL_EPOCHS, SEEDS = 48, 8, 5
+# Easy enough that seeds of one format do not differ by more than what is looked for.
+DIFFICULTY = 0.1
+
+
+def run(settings: Settings) -> Outcome:
+    """Compare end-to-end rates, and ours with what the processor multiplies."""
+    count = 256 if settings.quick else 1024
+    data = dataset(settings.folder, count, 64)
+    theirs = reference.cnn3(SIDE)
+    batches = flow(png_folder(settings.folder, count), SIDE, augment=True)
+    ways: dict[str, Way] = {
+        "matmul float32": matmul("float32"),
+        "matmul bfloat16": matmul("bfloat16"),
+        "reference": lambda: reference.train(theirs, batches, count // 2),
+    }
+    for precision, short in SHORT.items():
+        model = build("cnn3", precision)
+        for fed, augmenter in (("augmented", Augmenter(POLICY, (SIDE, SIDE, 3), 0)), ("from memory", None)):
+
+            def ours(model: object = model, augmenter: Augmenter | None = augmenter) -> object:
+                mine = Batches(data.train.inputs, data.train.labels, BATCH, augmenter=augmenter, shuffle=True)
+                return train(model, mine, data.valid, RuntimeConfig(), 2)
+
+            ways[f"{short}, {fed}"] = ours  # type: ignore[assignment]
+    reference.train(theirs, batches, 2 * BATCH)
+    rates = interleave(ways, settings.rounds, "images/s")
+    best = SHORT[automatic()]
+    findings = [
+        Finding(2, f"cnn3 end to end ({best})", ratio("end to end", rates[f"{best}, augmented"], rates["reference"]), 2)
+    ]
+    for short, ceiling, cost in (("float32", 0.70, 0.05), ("bfloat16", 0.65, 0.08)):
+        memory, augmented = rates[f"{short}, from memory"], rates[f"{short}, augmented"]
+        share = combine("share", "fraction", lambda rate, flops: rate * GFLOP / flops, memory, rates[f"matmul {short}"])
+        lost = combine("cost", "fraction", lambda fed, whole: 1 - fed / whole, augmented, memory)
+        findings.append(Finding(2, f"cnn3 from memory, share of the matmul ceiling, {short}", share, ceiling))
+        findings.append(Finding(1, f"share of training time that input costs, {short}", lost, cost, "at most"))
+    if not settings.quick:
+        difference = Measurement("difference", "fraction", (accuracy_difference(settings, SEEDS),))
+        note = f"{SEEDS} seeds, easy generated images, validation split"
+        findings.append(Finding(2, "mean AUC, bfloat16 against float32", difference, 0.005, "at most", note=note))
+    return Outcome(
+        "cnn3",
+        "cnn3 from scratch",
+        tuple(findings),
+        rates=tuple(
+            Measurement(rate.name, "GFLOP/s" if rate.name.startswith("matmul") else rate.unit, rate.values)
+            for rate in rates.values()
+        ),
+    )
+
+
+def accuracy_difference(settings: Settings, seeds: int, images: int = 600) -> float:
+    """Return by how much the mean AUC over seeds differs between the two number formats."""
+    data = dataset(settings.folder, images, images, SMALL_SIDE, DIFFICULTY)
+    learn = functools.partial(_auc, data)
+    means = [np.mean([learn(precision, seed) for seed in range(seeds)]) for precision in SHORT]
+    return float(abs(means[0] - means[1]))
+
+
+def _auc(data: Dataset, precision: str, seed: int) -> float:
+    model = build("cnn3", precision, side=data.input_shape[0], pool_dropout=0.0, dropout=0.0)
+    batches = Batches(data.train.inputs, data.train.labels, BATCH, shuffle=True, seed=seed)
+    learning = config(SMALL_EPOCHS, 1e-3)
+    with quiet():
+        history = fit(
+            model, batches, data.valid, learning, RuntimeConfig(), phase="train", checkpoint_dir=None, seed=seed
+        )
+    return float(history.best_value)

@@ -1,0 +1,100 @@
+"""Target 4: fine-tuning the last layers of VGG16, from cached features and through the whole network."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from assay.augmentation.policy import Policy
+from assay.config import RuntimeConfig, TrainConfig
+from assay.data.shards import write_dataset
+from assay.training.data import training_batches
+from assay.training.feature_cache import cache_features
+from assay.training.fit import fit
+from bench.harness import Check, Finding, Measurement, Outcome, Settings, Timed, Way, combine, interleave
+from bench.images import CLASSES, dataset, png_folder, tissue
+from bench.reference import models as reference
+from bench.reference.generator import BATCH, flow
+from bench.training import FLOAT32, SIDE, automatic, fresh_cache, quiet, train, vgg16
+
+EPOCHS = 10
+# First trained layer, and the target.
+TAILS = {"from block5": ("block5_conv1", 4.5), "last 8 layers": ("block4_conv1", 2.2)}
+
+
+def run(settings: Settings) -> Outcome:
+    """Compare ten epochs: each image's features once and ten steps from them, against ten steps from pixels."""
+    few = 64 if settings.quick else 128
+    data = dataset(settings.folder, few, 32)
+    batches = flow(png_folder(settings.folder, few), SIDE, augment=False)
+    ways: dict[str, Way] = {}
+    for name, (first, _) in TAILS.items():
+        theirs = reference.vgg16(SIDE, first)
+        reference.train(theirs, batches, BATCH)
+        ways[f"reference, {name}"] = lambda theirs=theirs: reference.train(theirs, batches, few)  # type: ignore[misc]
+        model = vgg16(automatic(), settings.weights, first)
+
+        def features(model: object = model) -> Timed:
+            with fresh_cache(settings.folder) as runtime, quiet():
+                started = time.perf_counter()
+                cached = cache_features(model, data, Policy(), epochs=EPOCHS, seed=0, runtime=runtime, mode="always")
+                seconds = time.perf_counter() - started
+                assert cached is not None
+                return Timed(len(data.train) + len(data.valid), seconds)
+
+        def steps(model: object = model) -> Timed:
+            with fresh_cache(settings.folder) as runtime:
+                with quiet():
+                    cached = cache_features(
+                        model, data, Policy(), epochs=EPOCHS, seed=0, runtime=runtime, mode="always"
+                    )
+                assert cached is not None
+                return train(
+                    cached.tail, cached.batches(data.train.labels, BATCH, 0, runtime), cached.valid, runtime, 2
+                )
+
+        ways[f"features, {name}"] = features
+        ways[f"steps from features, {name}"] = steps
+    rates = interleave(ways, settings.rounds, "images/s")
+    findings = []
+    for name, (_, limit) in TAILS.items():
+        gain = _gain(*(rates[f"{part}, {name}"] for part in ("reference", "features", "steps from features")))
+        findings.append(
+            Finding(4, f"fine-tuning of 10 epochs, {name}", gain, limit, note="from the rates of its parts")
+        )
+    return Outcome(
+        "finetuning",
+        "Fine-tuning VGG16",
+        tuple(findings),
+        checks=(Check(4, "weights after 50 steps, float32", difference(settings), 1e-4),),
+        rates=tuple(rates.values()),
+        notes=(f"Ours in {automatic()}; an epoch of ours includes judging {len(data.valid)} validation images.",),
+    )
+
+
+def _gain(whole: Measurement, features: Measurement, steps: Measurement) -> Measurement:
+    return combine("gain", "x", lambda w, f, s: (EPOCHS / w) / (1 / f + EPOCHS / s), whole, features, steps)
+
+
+def difference(settings: Settings, side: int = 32, images: int = 80, epochs: int = 5) -> float:
+    """Return the largest difference of any weight after 50 steps with and without the cache, in float32."""
+    pictures, labels = tissue(images + 16, side)
+    root = settings.folder / f"finetuning-{side}-{images}"
+    rest = (pictures[images:], labels[images:], None)
+    splits = {"train": (pictures[:images], labels[:images], None), "valid": rest, "test": rest}
+    data = write_dataset(root, splits, CLASSES)
+    values = {"epochs": epochs, "batch_size": 8, "optimizer": {"name": "sgd", "learning_rate": 5e-4, "momentum": 0.9}}
+    few_steps = TrainConfig.model_validate(values)
+    models = [vgg16(FLOAT32, settings.weights, "block5_conv3", side=side) for _ in range(2)]
+    runtime = RuntimeConfig(precision="float32")
+    with quiet():
+        plain = training_batches(data, Policy(), 8, 3, runtime)
+        fit(models[0], plain, data.valid, few_steps, runtime, phase="plain", checkpoint_dir=None, seed=3)
+        with fresh_cache(settings.folder) as cache:
+            cached = cache_features(models[1], data, Policy(), epochs=epochs, seed=3, runtime=cache, mode="always")
+            assert cached is not None
+            batches = cached.batches(data.train.labels, 8, 3, cache)
+            fit(cached.tail, batches, cached.valid, few_steps, cache, phase="cached", checkpoint_dir=None, seed=3)
+    pairs = zip(models[0].weights, models[1].weights, strict=True)
+    return max(float(np.abs(np.asarray(one) - np.asarray(other)).max()) for one, other in pairs)

@@ -1,0 +1,95 @@
+"""Target 3: the head of VGG16 on its frozen base, from cached features and through the whole network."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from assay.augmentation.policy import Policy
+from assay.config import RuntimeConfig
+from assay.data.dataset import Dataset
+from assay.training.feature_cache import CachedModel, cache_features
+from assay.training.fit import fit
+from assay.training.steps import Forward
+from bench.harness import Check, Finding, Outcome, Settings, Timed, interleave, ratio
+from bench.images import dataset, png_folder
+from bench.reference import models as reference
+from bench.reference.generator import BATCH, POLICY, flow
+from bench.training import FLOAT32, SIDE, automatic, config, fresh_cache, quiet, vgg16
+
+EPOCHS = 10
+TRIALS = 20
+VIEWS = 4
+
+
+def run(settings: Settings) -> Outcome:
+    """Compare ten epochs of the head, features included, and a search of twenty heads."""
+    count = 256 if settings.quick else 1536
+    few = 64 if settings.quick else 128
+    data = dataset(settings.folder, count, 32)
+    theirs = reference.vgg16(SIDE, None)
+    batches = flow(png_folder(settings.folder, few), SIDE, augment=False)
+
+    def ours(policy: Policy, trials: int) -> Timed:
+        """Train heads from an empty cache; units are image-epochs."""
+        with fresh_cache(settings.folder) as runtime:
+            # Built before the clock starts, as the reference is.
+            models = [vgg16(automatic(), settings.weights, None) for _ in range(min(trials, 2))]
+            started = time.perf_counter()
+            train_head(models[0], data, policy, runtime)
+            first = time.perf_counter() - started
+            if trials == 1:
+                return Timed(EPOCHS * count, first)
+            # The same features: what is found in the cache. Further trials are like the second.
+            started = time.perf_counter()
+            train_head(models[1], data, policy, runtime)
+            further = time.perf_counter() - started
+        return Timed(trials * EPOCHS * count, first + (trials - 1) * further)
+
+    reference.train(theirs, batches, BATCH)
+    ways = {
+        "reference": lambda: reference.train(theirs, batches, few),
+        "cached, 10 epochs": lambda: ours(Policy(), 1),
+        f"cached, 10 epochs of {VIEWS} augmented views": lambda: ours(POLICY.model_copy(update={"views": VIEWS}), 1),
+        f"cached, {TRIALS} heads of 10 epochs": lambda: ours(Policy(), TRIALS),
+    }
+    rates = interleave(ways, settings.rounds, "image-epochs/s")
+    whole, cached, views, heads = rates.values()
+    return Outcome(
+        "frozen",
+        "Head on a frozen VGG16",
+        findings=(
+            Finding(3, "frozen phase of 10 epochs, features included", ratio("frozen", cached, whole), 15),
+            Finding(
+                3, f"search of {TRIALS} heads", ratio("heads", heads, whole), 80, note="from the second head's time"
+            ),
+        ),
+        checks=(Check(3, "predictions from cached features, float32", difference(settings), 1e-5),),
+        rates=tuple(rates.values()),
+        notes=(
+            f"{count:,} images of {SIDE}x{SIDE}; an epoch's fixed cost weighs less on more of them. "
+            f"With {VIEWS} augmented views cached: {ratio('views', views, whole).median:.3g} times the reference.",
+        ),
+    )
+
+
+def train_head(model: object, data: Dataset, policy: Policy, runtime: RuntimeConfig) -> CachedModel:
+    """Compute or find the features and train ten epochs on them."""
+    with quiet():
+        cached = cache_features(model, data, policy, epochs=EPOCHS, seed=0, runtime=runtime, mode="always")
+        assert cached is not None
+        heads = cached.batches(data.train.labels, BATCH, 0, runtime)
+        fit(cached.tail, heads, cached.valid, config(EPOCHS), runtime, phase="head", checkpoint_dir=None, seed=0)
+    return cached
+
+
+def difference(settings: Settings, side: int = 64) -> float:
+    """Return the largest difference between predictions from cached features and the whole model's, in float32."""
+    data = dataset(settings.folder, 16, 32, side)
+    model = vgg16(FLOAT32, settings.weights, None, side=side)
+    with fresh_cache(settings.folder) as runtime, quiet():
+        cached = cache_features(model, data, Policy(), epochs=EPOCHS, seed=0, runtime=runtime, mode="always")
+        assert cached is not None
+        from_features = Forward(cached.tail).probabilities(cached.valid.inputs)
+    return float(np.abs(from_features - Forward(model).probabilities(data.valid.inputs)).max())
