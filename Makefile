@@ -62,7 +62,7 @@ requirements: $(VENV)/.python ## Pin requirements/*.in into *.txt
 
 ##@ run
 
-.PHONY: run sweep experiments compile submit
+.PHONY: run sweep experiments bench compile submit
 run: $(VENV)/.run ## Run the pipeline here [CONFIG= DATA= WEIGHTS= SET="key=value ..." RUNS=]
 	@$(BIN)/assay run "$(CONFIG)" $(run_options)
 
@@ -71,6 +71,9 @@ sweep: $(VENV)/.run ## Train the rows of a table and mark the best [SPEC= DATA= 
 
 experiments: $(VENV)/.run ## Measure docs/experiments.md, or what is left [DATA= WEIGHTS= MINUTES=25 QUICK=1]
 	@$(BIN)/assay experiments $(run_options) $(if $(QUICK),--quick --output "$(RUNS)/sweeps/experiments.md") $(if $(MINUTES),--minutes $(MINUTES))
+
+bench: $(VENV)/.run ## Measure speed against the notes' way into docs/performance.md [QUICK=1 WEIGHTS=]
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 compile: $(VENV)/.run ## Write the pipelines as Kubeflow YAML into build/
 	@$(BIN)/assay compile "$(CONFIG)" --output build/training.yaml
