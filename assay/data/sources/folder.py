@@ -34,8 +34,11 @@ def list_class_folders(root: str, names: Sequence[str], extensions: frozenset[st
     if not tops:
         if not stray:
             what = ", ".join(sorted(extensions))
+            # The one extension of windows that is none of images; CSV files lie beside images too.
+            windows = "npy" not in extensions and any(name.lower().endswith(".npy") for name in names)
             raise InputError(
                 f"{root}: no examples found. Expected a folder a class with files ({what}), or labels.csv beside them."
+                + (" For sensor windows in .npy files set data.kind=sensor." if windows else "")
             )
         raise InputError(
             f"{root}: {len(stray)} examples (first: {stray[0]}), but no class folders and no labels.csv. Put each into "

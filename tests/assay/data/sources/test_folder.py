@@ -66,6 +66,7 @@ def test_stray_images_are_set_aside_and_folders_in_a_class_belong_to_it() -> Non
     ("names", "message"),
     [
         (("README.md",), "/data: no examples found. Expected a folder a class"),
+        (("walking.npy", "running.npy"), "For sensor windows in .npy files set data.kind=sensor."),
         (("1.png", "2.png"), "/data: 2 examples (first: 1.png), but no class folders and no labels.csv"),
         (("train/a/1.png", "valid/a/1.png", "tset/a/1.png"), "/data/tset: is no split"),
         (("download/cat/1.png", "download/dog/1.png"), "Did you mean /data/download?"),
