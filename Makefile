@@ -11,6 +11,8 @@ DATA ?=
 WEIGHTS ?=
 SET ?=
 WAIT ?=
+CRON ?=
+FORCE ?=
 SPEC ?= pipelines/sweeps/pcam_depths.yaml
 RUNS ?= runs
 TESTS ?= tests
@@ -62,7 +64,7 @@ requirements: $(VENV)/.python ## Pin requirements/*.in into *.txt
 
 ##@ run
 
-.PHONY: run sweep experiments bench compile submit
+.PHONY: run sweep experiments bench compile submit schedule
 run: $(VENV)/.run ## Run the pipeline here [CONFIG= DATA= WEIGHTS= SET="key=value ..." RUNS=]
 	@$(BIN)/assay run "$(CONFIG)" $(run_options)
 
@@ -81,12 +83,15 @@ compile: $(VENV)/.run ## Write the pipelines as Kubeflow YAML into build/
 submit: $(VENV)/.run ## Start the pipeline on the cluster [CONFIG= DATA= WEIGHTS= SET= WAIT=1: follow it]
 	@$(BIN)/assay submit "$(CONFIG)" $(config_options) $(if $(WAIT),--wait)
 
+schedule: $(VENV)/.run ## Train on a schedule; without CRON, list [CRON="0 0 3 * * *" CONFIG= DATA= WEIGHTS= SET= FORCE=1]
+	@$(BIN)/assay schedule $(if $(CRON),set "$(CONFIG)" --cron "$(CRON)" $(config_options) $(if $(FORCE),--force),list)
+
 ##@ test
 
 .PHONY: test lint types layers format test-slow
 test: lint types layers ## Everything that CI checks: lint, types, layers, tests with coverage
 	@rm -f .coverage .coverage.*
-	@$(BIN)/python -m pytest $(TESTS) -m "not slow and not containers" -n $(JOBS) --dist worksteal --cov --cov-report=term --cov-fail-under=85
+	@$(BIN)/python -m pytest $(TESTS) -m "not slow and not containers" -n $(JOBS) --dist worksteal --durations=15 --cov --cov-report=term --cov-fail-under=85
 
 test-slow: $(VENV)/.dev ## The tests that take minutes
 	@$(BIN)/python -m pytest $(TESTS) -m "slow"
