@@ -1,8 +1,9 @@
-"""Commands about runs on the cluster: ``assay submit`` and ``assay runs``."""
+"""Commands about runs on the cluster: ``assay preflight``, ``assay submit`` and ``assay runs``."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +17,21 @@ if TYPE_CHECKING:
 
 runs_app = typer.Typer(no_args_is_help=True, help="Runs on the cluster: list, follow and cancel them.")
 
+DEMO_CONFIG = Path(__file__).with_name("configs") / "demo.yaml"
 RunArgument = Annotated[str, typer.Argument(help="A run's id, from `assay runs list`.")]
+
+
+def preflight(
+    config: ConfigArgument = DEMO_CONFIG,
+    data: DataOption = None,
+    weights: WeightsOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Look whether the cluster has what a run needs; exit code 1 if something is missing."""
+    from pipelines.preflight import preflight as look
+    from pipelines.settings import load_settings
+
+    look(load(config, data, weights, overrides), load_settings(), _console())
 
 
 def submit(
@@ -25,9 +40,11 @@ def submit(
     weights: WeightsOption = None,
     overrides: SetOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end; exit code 1 if it fails.")] = False,
+    no_preflight: Annotated[bool, typer.Option("--no-preflight", help="Start without a look at the cluster.")] = False,
 ) -> None:
     """Start the pipeline on the cluster and print where to see it."""
-    from pipelines.client import connect
+    from pipelines.client import NoKubernetes, connect
+    from pipelines.preflight import preflight as look
     from pipelines.settings import load_settings
     from pipelines.submit import for_cluster
     from pipelines.submit import submit as start
@@ -35,6 +52,11 @@ def submit(
     resolved, settings = load(config, data, weights, overrides), load_settings()
     # What is wrong with the config is said before anything that is wrong with the connection.
     for_cluster(resolved, settings)
+    if not no_preflight:
+        try:
+            look(resolved, settings, _console())
+        except NoKubernetes as error:
+            typer.echo(f"preflight left out: {error}", err=True)
     cluster = connect(settings)
     submitted = start(cluster, resolved, overrides=overrides)
     version = submitted.version

@@ -25,6 +25,10 @@ PAGE_SIZE = 100
 T = TypeVar("T")
 
 
+class NoKubernetes(InputError):
+    """No Kubernetes API can be reached from here."""
+
+
 @dataclass
 class Cluster:
     """A Kubeflow Pipelines server that has answered.
@@ -182,7 +186,14 @@ def connect(settings: Settings) -> Cluster:
     """
     host = settings.host or next(filter(None, map(os.environ.get, HOST_VARIABLES)), None)
     if host is None:
-        _need_kubernetes(settings)
+        try:
+            kubernetes_api(settings)
+        except NoKubernetes as error:
+            raise InputError(
+                f"there is no address of Kubeflow Pipelines: KFP_HOST is not set, and {error} Or forward a port, "
+                f"`kubectl -n {settings.namespace} port-forward svc/ml-pipeline 8888:8888`, and set "
+                "KFP_HOST=http://localhost:8888."
+            ) from error
     elif not host.startswith(("http://", "https://")):
         raise InputError(f"Kubeflow's address: needs http:// or https://. Received: {host}. Set KFP_HOST.")
     with warnings.catch_warnings():
@@ -217,20 +228,28 @@ def _sdk_client(kfp: Any, settings: Settings, host: str | None) -> Any:
         )
 
 
-def _need_kubernetes(settings: Settings) -> None:
-    from kubernetes import config
+def kubernetes_api(settings: Settings) -> Any:
+    """Return a client of the cluster that this process runs in, or else of the kubeconfig's; nothing is asked yet.
 
+    Raises:
+        NoKubernetes: There is neither.
+    """
+    from kubernetes import client, config
+
+    found = client.Configuration()
     try:
-        config.load_incluster_config()
+        config.load_incluster_config(client_configuration=found)
     except config.ConfigException:
         try:
-            config.load_kube_config(context=settings.auth.kube_context)
-        except (config.ConfigException, OSError) as error:
-            raise InputError(
-                "there is no address of Kubeflow Pipelines: KFP_HOST is not set and no kubeconfig can be read "
-                f"({str(error).splitlines()[0]}). Forward a port, `kubectl -n {settings.namespace} port-forward "
-                "svc/ml-pipeline 8888:8888`, and set KFP_HOST=http://localhost:8888."
+            config.load_kube_config(context=settings.auth.kube_context, client_configuration=found)
+        except Exception as error:  # whatever a kubeconfig or its plug-in raises
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+            raise NoKubernetes(
+                f"no kubeconfig can be read ({why}). Set KUBECONFIG, or get one: "
+                "gcloud container clusters get-credentials CLUSTER --location LOCATION."
             ) from error
+    found.retries = False
+    return client.ApiClient(found)
 
 
 @contextlib.contextmanager
@@ -242,7 +261,7 @@ def explained(host: str) -> Iterator[None]:
     try:
         yield
     except ApiException as error:
-        said = _message(error)
+        said = message(error)
         if error.status == 401:
             raise AssayError(
                 f"{host}: not signed in, or the sign-in has expired ({said}). Renew the token: "
@@ -258,11 +277,12 @@ def explained(host: str) -> Iterator[None]:
         raise AssayError(f"{host}: refused with {error.status}: {said}") from error
     except HTTPError as error:
         raise AssayError(
-            f"{host}: does not answer ({_cause(error)}). Is the port forwarded, and is KFP_HOST right?"
+            f"{host}: does not answer ({cause(error)}). Is the port forwarded, and is KFP_HOST right?"
         ) from error
 
 
-def _message(error: Any) -> str:
+def message(error: Any) -> str:
+    """Return what a server said, in one line."""
     try:
         said = json.loads(error.body)
         text = said.get("message") or said.get("error") or ""
@@ -273,5 +293,6 @@ def _message(error: Any) -> str:
     return " ".join(str(text).split())[:300] or str(error.reason)
 
 
-def _cause(error: Any) -> str:
+def cause(error: Any) -> str:
+    """Return why a server was not reached, in one line."""
     return " ".join(str(getattr(error, "reason", None) or error).split())[:200]

@@ -10,7 +10,7 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
-from pipelines.settings import SPOT_LABEL, SPOT_TOLERATION, Profile, Settings, Toleration
+from pipelines.settings import Profile, Settings, Toleration
 
 SHARED_MEMORY = ("shared-memory", "/dev/shm")
 # Pods have a read-only root and no home: what a step writes beside its outputs goes here.
@@ -61,10 +61,9 @@ def _resources(task: dsl.PipelineTask, profile: Profile, accelerator_type: Any, 
 
 
 def _node_pool(task: dsl.PipelineTask, profile: Profile) -> None:
-    labels = {**profile.node_selector, **(SPOT_LABEL if profile.spot else {})}
-    for key, value in labels.items():
+    for key, value in profile.node_labels.items():
         kubernetes.add_node_selector(task, key, value)
-    for toleration in (*profile.tolerations, *((SPOT_TOLERATION,) if profile.spot else ())):
+    for toleration in profile.accepted_taints:
         _tolerate(task, toleration)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
@@ -17,7 +17,8 @@ from assay.errors import InputError
 
 SETTINGS_VARIABLE = "ASSAY_SETTINGS"
 DEFAULT_FILE = Path(__file__).with_name("settings.yaml")
-Quantity = str  # of Kubernetes: "500m", "8Gi"
+# Of Kubernetes: "500m", "8Gi".
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|[MGTPE]i?)?$")]
 
 
 class Part(BaseModel):
@@ -49,6 +50,16 @@ class Profile(Part):
     spot: bool = Field(False, description="run on spot nodes: cheaper, may be taken away")
     retries: int = Field(2, ge=0, le=10, description="further attempts after a failure or a lost spot node")
     timeout_minutes: int = Field(240, ge=1, description="a pod that runs longer is ended")
+
+    @property
+    def node_labels(self) -> dict[str, str]:
+        """All labels that a node must have."""
+        return {**self.node_selector, **(SPOT_LABEL if self.spot else {})}
+
+    @property
+    def accepted_taints(self) -> tuple[Toleration, ...]:
+        """All taints that a node may have."""
+        return (*self.tolerations, *((SPOT_TOLERATION,) if self.spot else ()))
 
 
 class Images(Part):

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from assay.errors import AssayError
-from pipelines.client import Cluster
+from pipelines.client import Cluster, kubernetes_api
 from pipelines.console import format_seconds
 
 SUCCEEDED, FAILED, CANCELED, SKIPPED = "SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"
@@ -182,15 +182,9 @@ def pod_logs(cluster: Cluster, pods: list[str]) -> Iterator[PodLog]:
 
 
 def _log_reader(cluster: Cluster) -> Callable[[str], str]:
-    from kubernetes import client, config
+    from kubernetes import client
 
-    settings = client.Configuration()
-    try:
-        config.load_incluster_config(client_configuration=settings)
-    except config.ConfigException:
-        config.load_kube_config(context=cluster.settings.auth.kube_context, client_configuration=settings)
-    settings.retries = False
-    core = client.CoreV1Api(client.ApiClient(settings))
+    core = client.CoreV1Api(kubernetes_api(cluster.settings))
 
     def read(pod: str) -> str:
         text = core.read_namespaced_pod_log(

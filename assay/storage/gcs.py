@@ -77,6 +77,13 @@ class GCSStore(ObjectStore):
             # Consoles make empty objects named `folder/` to show folders: they are no objects of ours.
             return sorted(blob.name[start:] for blob in blobs if not blob.name.endswith("/"))
 
+    def is_empty(self) -> bool:
+        """Return whether there is no object under the root; no more than a page of names is asked for."""
+        with self._errors("", only_bucket=True):
+            prefix = f"{self.prefix}/" if self.prefix else None
+            blobs = self._bucket.list_blobs(prefix=prefix, page_size=100, retry=self._retry)
+            return all(blob.name.endswith("/") for blob in blobs)
+
     def delete(self, name: str) -> None:
         """See `ObjectStore.delete`."""
         blob = self._blob(name)
