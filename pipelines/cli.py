@@ -1,4 +1,4 @@
-"""The command line: ``assay run|sweep|compile|submit|runs|config|data|models|predict|registry``.
+"""The command line: ``assay run|sweep|compile|preflight|submit|runs|config|data|models|predict|registry``.
 
 Every command imports what it needs when it runs, so that ``assay --help`` answers at once.
 Exit codes: 0 done, 1 the run failed, 2 wrong input.
@@ -14,7 +14,7 @@ import typer
 
 from assay.errors import AssayError, InputError
 from assay.observability.quiet import silence_tensorflow
-from pipelines.cli_cluster import runs_app, submit
+from pipelines.cli_cluster import preflight, runs_app, submit
 from pipelines.cli_options import (
     DEFAULT_RUNS,
     DEFAULT_STORAGE,
@@ -45,6 +45,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
 app.add_typer(registry_app, name="registry")
 app.add_typer(runs_app, name="runs")
+app.command()(preflight)
 app.command()(submit)
 
 
