@@ -11,6 +11,7 @@ DATA ?=
 WEIGHTS ?=
 SET ?=
 WAIT ?=
+NO_PREFLIGHT ?=
 CRON ?=
 FORCE ?=
 SPEC ?= pipelines/sweeps/pcam_depths.yaml
@@ -64,7 +65,7 @@ requirements: $(VENV)/.python ## Pin requirements/*.in into *.txt
 
 ##@ run
 
-.PHONY: run sweep experiments bench compile submit schedule
+.PHONY: run sweep experiments bench compile preflight submit schedule
 run: $(VENV)/.run ## Run the pipeline here [CONFIG= DATA= WEIGHTS= SET="key=value ..." RUNS=]
 	@$(BIN)/assay run "$(CONFIG)" $(run_options)
 
@@ -80,8 +81,11 @@ bench: $(VENV)/.run ## Measure speed against the notes' way into docs/performanc
 compile: $(VENV)/.run ## Write the pipelines as Kubeflow YAML into build/
 	@$(BIN)/assay compile "$(CONFIG)" --output build/training.yaml
 
-submit: $(VENV)/.run ## Start the pipeline on the cluster [CONFIG= DATA= WEIGHTS= SET= WAIT=1: follow it]
-	@$(BIN)/assay submit "$(CONFIG)" $(config_options) $(if $(WAIT),--wait)
+preflight: $(VENV)/.run ## Look whether the cluster has what a run needs [CONFIG= DATA= WEIGHTS= SET=]
+	@$(BIN)/assay preflight "$(CONFIG)" $(config_options)
+
+submit: $(VENV)/.run ## Start the pipeline on the cluster [CONFIG= DATA= WEIGHTS= SET= WAIT=1: follow it NO_PREFLIGHT=1]
+	@$(BIN)/assay submit "$(CONFIG)" $(config_options) $(if $(WAIT),--wait) $(if $(NO_PREFLIGHT),--no-preflight)
 
 schedule: $(VENV)/.run ## Train on a schedule; without CRON, list [CRON="0 0 3 * * *" CONFIG= DATA= WEIGHTS= SET= FORCE=1]
 	@$(BIN)/assay schedule $(if $(CRON),set "$(CONFIG)" --cron "$(CRON)" $(config_options) $(if $(FORCE),--force),list)

@@ -1,4 +1,4 @@
-"""The command line: ``assay run|sweep|compile|preflight|submit|runs|config|data|models|predict|registry``.
+"""The command line: ``assay run|sweep|compile|preflight|submit|runs|schedule|config|data|models|predict|registry``.
 
 Every command imports what it needs when it runs, so that ``assay --help`` answers at once.
 Exit codes: 0 done, 1 the run failed, 2 wrong input.
@@ -28,6 +28,7 @@ from pipelines.cli_options import (
     changes,
     load,
 )
+from pipelines.cli_schedule import schedule_app
 
 app = typer.Typer(
     name="assay",
@@ -45,6 +46,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
 app.add_typer(registry_app, name="registry")
 app.add_typer(runs_app, name="runs")
+app.add_typer(schedule_app, name="schedule")
 app.command()(preflight)
 app.command()(submit)
 
@@ -56,6 +58,9 @@ def run(
     weights: WeightsOption = None,
     overrides: SetOption = None,
     runs: RunsOption = DEFAULT_RUNS,
+    image: Annotated[
+        str | None, typer.Option("--image", help="Run each step in a container of this image, as a cluster does.")
+    ] = None,
 ) -> None:
     """Run the whole pipeline on this machine."""
     from rich.console import Console
@@ -67,7 +72,7 @@ def run(
     # The stream of now: while the graph runs, what Kubeflow prints is led into the log.
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"[bold]{resolved.name}[/bold]: {resolved.data.source}", markup=True, soft_wrap=True)
-    outcome = run_locally(resolved, runs, console)
+    outcome = run_locally(resolved, runs, console, image=image)
     console.print()
     if outcome.evaluation_dir is None or outcome.promotion_dir is None:
         console.print("Nothing to train: the source has not changed.")

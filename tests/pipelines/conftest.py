@@ -15,6 +15,7 @@ from assay.config import RunConfig, parse_config
 from pipelines.client import Cluster, connect
 from pipelines.settings import Settings, load_settings
 from pipelines.training import compile_training_pipeline
+from tests.kubernetes_server import write_kubeconfig
 
 CANDIDATES = ("baseline", "search", "finetune")
 TAG = "0123456789ab"
@@ -94,7 +95,9 @@ def cluster_settings(kubeflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in list(os.environ):
         if name.startswith(("ASSAY_", "KFP_", "KF_PIPELINES_")) and name != "ASSAY_SHARED":
             monkeypatch.delenv(name)
-    # The client of Kubernetes reads KUBECONFIG when it is imported.
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    # The client of Kubernetes reads that variable when it is imported.
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
     monkeypatch.setenv("KFP_HOST", kubeflow.url)
     return load_settings(
@@ -112,6 +115,28 @@ def cluster(cluster_settings: Settings) -> Cluster:
     return connected
 
 
+@pytest.fixture(scope="session")
+def compiled() -> dict[str, bytes]:
+    """Graphs by what they were compiled from: `compiled_once` fills it."""
+    return {}
+
+
+@pytest.fixture
+def compiled_once(compiled: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile what has not been compiled yet, and copy the rest: it takes a second each time."""
+
+    def compile_or_copy(
+        candidates: tuple[str, ...], output: Path, settings: Settings | None = None, shards: int = 1
+    ) -> None:
+        key = repr((candidates, settings, shards))
+        if key not in compiled:
+            compile_training_pipeline(candidates, output, settings, shards)
+            compiled[key] = output.read_bytes()
+        output.write_bytes(compiled[key])
+
+    monkeypatch.setattr("pipelines.training.compile_training_pipeline", compile_or_copy)
+
+
 @pytest.fixture
 def tiny_config() -> RunConfig:
     """A config that a cluster could run."""
@@ -122,14 +147,5 @@ def tiny_config() -> RunConfig:
 def kubeconfig(kubeflow: Any, tmp_path: Path) -> Path:
     """A kubeconfig whose cluster is that server, where `cluster_settings` lets it be looked for."""
     path = tmp_path / "kubeconfig"
-    entry = {"name": "test"}
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "test",
-        "clusters": [{**entry, "cluster": {"server": kubeflow.url}}],
-        "users": [{**entry, "user": {}}],
-        "contexts": [{**entry, "context": {"cluster": "test", "user": "test"}}],
-    }
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    write_kubeconfig(path, kubeflow.url)
     return path
