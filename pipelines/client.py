@@ -216,8 +216,24 @@ def _sdk_client(kfp: Any, settings: Settings, host: str | None) -> Any:
             raise InputError(f"auth.token_file: no such file. Received: {auth.token_file}.")
         # Read anew for each request: whoever renews the file renews the sign-in.
         credentials = kfp.client.ServiceAccountTokenVolumeCredentials(path=str(auth.token_file))
+
+    class Client(kfp.Client):  # type: ignore[misc]
+        """Stays at its address: what renews a kubeconfig's token sets it back to that of Kubernetes itself."""
+
+        def _load_config(self, *arguments: Any) -> Any:
+            configuration = super()._load_config(*arguments)
+            renew, address = configuration.refresh_api_key_hook, configuration.host
+
+            def renew_token(configuration: Any) -> None:
+                renew(configuration)
+                configuration.host, configuration.refresh_api_key_hook = address, renew_token
+
+            if renew is not None:
+                configuration.refresh_api_key_hook = renew_token
+            return configuration
+
     with explained(host or "the cluster of the kubeconfig"):
-        return kfp.Client(
+        return Client(
             host=host,
             namespace=settings.namespace,
             existing_token=auth.token.get_secret_value() if auth.token else None,
@@ -243,7 +259,7 @@ def kubernetes_api(settings: Settings) -> Any:
         try:
             config.load_kube_config(context=settings.auth.kube_context, client_configuration=found)
         except Exception as error:  # whatever a kubeconfig or its plug-in raises
-            why = (str(error).splitlines() or [type(error).__name__])[0]
+            why = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             raise NoKubernetes(
                 f"no kubeconfig can be read ({why}). Set KUBECONFIG, or get one: "
                 "gcloud container clusters get-credentials CLUSTER --location LOCATION."

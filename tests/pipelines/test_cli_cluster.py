@@ -19,12 +19,9 @@ CONFIG = "pipelines/configs/demo.yaml"
 
 
 @pytest.fixture
-def environment(
-    kubeflow: Any, cluster_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, str]:
+def environment(kubeflow: Any, cluster_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Variables that lead a command to the server on loopback alone."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
     monkeypatch.setenv("ASSAY_STORAGE_ROOT", "gs://bucket/assay")
     monkeypatch.setenv("ASSAY_IMAGES__CPU", cluster_settings.images.cpu)
     monkeypatch.setenv("ASSAY_IMAGES__GPU", cluster_settings.images.gpu)

@@ -34,6 +34,9 @@ def test_the_kubeconfigs_cluster_is_found(
     monkeypatch.delenv("KFP_HOST")
     cluster = connect(cluster_settings)
     assert cluster.host.startswith(f"{kubeflow.url}/api/v1/namespaces/kubeflow/services/ml-pipeline:http/proxy")
+    # The kubeconfig has a token, whose renewal before each request would lead it past the proxy.
+    cluster.experiment()
+    assert cluster.kfp._existing_config.host.startswith(cluster.host)
 
 
 def test_without_any_address_the_way_out_is_named(cluster_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

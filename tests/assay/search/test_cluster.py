@@ -15,12 +15,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from assay.augmentation.policy import Policy
 from assay.config import RuntimeConfig, SearchConfig
@@ -30,6 +28,7 @@ from assay.search import cluster
 from assay.search.cluster import PROFILE_VARIABLE, ClusterWorkers, parse_indexes, worker_job
 from assay.search.search import run_search
 from assay.storage.objects import open_store
+from tests.kubernetes_server import KubernetesServer, Refused, write_kubeconfig
 
 NAMESPACE, POD_NAME, UID = "ml", "run-42-search-main", "0c9a61c2-1111-4222-8333-abcdefabcdef"
 POD: dict[str, Any] = {
@@ -167,7 +166,7 @@ def test_indexes_are_read_in_kubernetes_notation(text: str, indexes: set[int]) -
     assert parse_indexes(text) == indexes
 
 
-class Cluster:
+class Cluster(KubernetesServer):
     """Keeps Jobs, and runs their pods as processes."""
 
     def __init__(self, folder: Path) -> None:
@@ -179,13 +178,34 @@ class Cluster:
         self.runs_pods = True
         self.refuses = ""
         self.unschedulable = ""
-        handler = type("Handler", (_Handler,), {"cluster": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        super().__init__()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> dict[str, Any]:
+        jobs = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
+        name = path.removeprefix(f"{jobs}/")
+        match method, path:
+            case "GET", other if other == f"/api/v1/namespaces/{NAMESPACE}/pods/{POD_NAME}":
+                return {"apiVersion": "v1", "kind": "Pod", **POD}
+            case "GET", other if other == f"/api/v1/namespaces/{NAMESPACE}/pods":
+                assert query["labelSelector"].startswith("job-name=assay-search-")
+                condition = {"type": "PodScheduled", "status": "False", "message": self.unschedulable}
+                return {"kind": "PodList", "items": [{"status": {"conditions": [condition]}}]}
+            case "GET", other if other == jobs:
+                label, _, wanted = query["labelSelector"].partition("=")
+                found = [one for one in self.jobs.values() if one["metadata"]["labels"][label] == wanted]
+                return {"kind": "JobList", "items": found}
+            case "GET", _ if name in self.jobs:
+                return {**self.jobs[name], "status": self.status(name)}
+            case "POST", _ if self.refuses:
+                raise Refused(403, self.refuses)
+            case "POST", _:
+                self.create(body)
+                return dict(body)
+            case "DELETE", _ if name in self.jobs:
+                assert query["propagationPolicy"] == "Background"
+                self.delete(name)
+                return {"kind": "Status", "status": "Success"}
+        raise Refused(404, f"{path} not found")
 
     def create(self, manifest: dict[str, Any]) -> None:
         name = manifest["metadata"]["name"]
@@ -239,81 +259,15 @@ class Cluster:
     def stop(self) -> None:
         for name in list(self.jobs):
             self.delete(name)
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    cluster: Cluster
-
-    def log_message(self, *arguments: Any) -> None:
-        """Say nothing."""
-
-    def _answer(self, content: dict[str, Any], code: int = 200) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _error(self, code: int, message: str) -> None:
-        self._answer({"kind": "Status", "status": "Failure", "message": message, "code": code}, code)
-
-    def do_GET(self) -> None:
-        path, _, query = self.path.partition("?")
-        jobs = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
-        if path == f"/api/v1/namespaces/{NAMESPACE}/pods/{POD_NAME}":
-            self._answer({"apiVersion": "v1", "kind": "Pod", **POD})
-        elif path == f"/api/v1/namespaces/{NAMESPACE}/pods":
-            assert query.startswith("labelSelector=job-name%3Dassay-search-")
-            condition = {"type": "PodScheduled", "status": "False", "message": self.cluster.unschedulable}
-            self._answer({"kind": "PodList", "items": [{"status": {"conditions": [condition]}}]})
-        elif path == jobs:
-            wanted = re.fullmatch(r"labelSelector=assay.dev%2Fsearch%3D(\w+)", query)
-            assert wanted is not None
-            found = [
-                one for one in self.cluster.jobs.values() if one["metadata"]["labels"]["assay.dev/search"] == wanted[1]
-            ]
-            self._answer({"kind": "JobList", "items": found})
-        elif path.startswith(f"{jobs}/") and path.rpartition("/")[2] in self.cluster.jobs:
-            name = path.rpartition("/")[2]
-            self._answer({**self.cluster.jobs[name], "status": self.cluster.status(name)})
-        else:
-            self._error(404, f"{path} not found")
-
-    def do_POST(self) -> None:
-        manifest = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.cluster.refuses:
-            self._error(403, self.cluster.refuses)
-        else:
-            self.cluster.create(manifest)
-            self._answer(manifest, 201)
-
-    def do_DELETE(self) -> None:
-        name = self.path.partition("?")[0].rpartition("/")[2]
-        assert "propagationPolicy=Background" in self.path
-        if name in self.cluster.jobs:
-            self.cluster.delete(name)
-            self._answer({"kind": "Status", "status": "Success"})
-        else:
-            self._error(404, f'jobs.batch "{name}" not found')
+        super().stop()
 
 
 @pytest.fixture
 def k8s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A cluster that this process's kubeconfig names, in which it is a pod."""
     running = Cluster(tmp_path)
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "here",
-        "clusters": [{"name": "here", "cluster": {"server": running.url}}],
-        "users": [{"name": "me", "user": {"token": "secret"}}],
-        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
-    }
     file = tmp_path / "kubeconfig"
-    file.write_text(yaml.safe_dump(config))
+    write_kubeconfig(file, running.url)
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(file))
     monkeypatch.setenv("KFP_POD_NAME", POD_NAME)
     monkeypatch.setenv("KFP_NAMESPACE", NAMESPACE)
