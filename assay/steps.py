@@ -56,7 +56,7 @@ class StepRecord:
 
 
 @contextlib.contextmanager
-def _step(name: str, metrics_path: str, **read: Any) -> Iterator[StepRecord]:
+def _step(name: str, metrics_path: str, *, model_path: str | None = None, **read: Any) -> Iterator[StepRecord]:
     from assay.observability.quiet import silence_tensorflow
     from assay.observability.resources import ResourceMeter
 
@@ -70,6 +70,9 @@ def _step(name: str, metrics_path: str, **read: Any) -> Iterator[StepRecord]:
             yield record
         record.metrics = _finite({**meter.metrics(), **record.metrics})
         _write_marker(metrics_path, record.metrics)
+        if model_path is not None:
+            # What the step cost goes with its model to evaluate, and from there into the run's record.
+            _write_marker(f"{model_path}/metrics.json", record.metrics)
     except (AssayError, OSError, MemoryError) as error:
         message = _one_line(error)
         code = error.exit_code if isinstance(error, AssayError) else 1
@@ -203,18 +206,21 @@ def baseline(
     seed: int,
     storage_root: str,
     model_path: str,
+    curves_path: str,
     metrics_path: str,
 ) -> StepRecord:
     """Train the small network from scratch that anything else must beat."""
     from assay.augmentation.policy import load_policy
     from assay.training.baseline import train_baseline
+    from assay.training.page import write_page
 
     config = _parse(BaselineConfig, baseline)
-    with _step("baseline", metrics_path, baseline=config) as record:
+    with _step("baseline", metrics_path, model_path=model_path, baseline=config) as record:
         policy = load_policy(Path(policy_path))
         result = train_baseline(
             config, _parse(RuntimeConfig, runtime), Path(dataset_path), policy, Path(model_path), seed, storage_root
         )
+        write_page("baseline", result, Path(curves_path))
         record.metrics.update(result.metrics)
     return record
 
@@ -235,7 +241,7 @@ def search(
     from assay.search.search import run_search
 
     config = _parse(SearchConfig, search)
-    with _step("search", metrics_path, search=config) as record:
+    with _step("search", metrics_path, model_path=model_path, search=config) as record:
         policy = load_policy(Path(policy_path))
         result = run_search(
             config, _parse(RuntimeConfig, runtime), Path(dataset_path), policy, Path(model_path), seed, storage_root
@@ -253,18 +259,21 @@ def finetune(
     seed: int,
     storage_root: str,
     model_path: str,
+    curves_path: str,
     metrics_path: str,
 ) -> StepRecord:
     """Fine-tune a pretrained model: its head on the frozen base, then an unfrozen tail."""
     from assay.augmentation.policy import load_policy
     from assay.training.finetune import finetune as run
+    from assay.training.page import write_page
 
     config = _parse(FinetuneConfig, finetune)
-    with _step("finetune", metrics_path, finetune=config) as record:
+    with _step("finetune", metrics_path, model_path=model_path, finetune=config) as record:
         policy = load_policy(Path(policy_path))
         result = run(
             config, _parse(RuntimeConfig, runtime), Path(dataset_path), policy, Path(model_path), seed, storage_root
         )
+        write_page("finetune", result, Path(curves_path))
         record.metrics.update(result.metrics)
     return record
 
@@ -351,11 +360,17 @@ def promote(
     dataset_path: str,
     evaluation_path: str,
     seed: int,
+    run_id: str,
+    data: str,
+    augment: str,
+    evaluate: str,
     decision_path: str,
     metrics_path: str,
 ) -> StepRecord:
-    """Set the challenger against the champion and keep the better one."""
+    """Set the challenger against the champion, keep the better one, and write the run's record where it has an id."""
+    from assay.storage.objects import open_store
     from assay.storage.promote import promote as run
+    from assay.storage.records import make_record, write_record
 
     config = _parse(PromoteConfig, promote)
     with _step("promote", metrics_path, promote=config) as record:
@@ -373,5 +388,11 @@ def promote(
         shutil.copyfile(out / "decision.md", decision_path)
         record.metrics.update(result.metrics)
         record.metadata.update(version=result.version, champion=result.champion, promoted=result.promoted)
+        if run_id:
+            texts = {"data": data, "augment": augment, "evaluate": evaluate, "promote": promote, "runtime": runtime}
+            sections = {section: json.loads(text) for section, text in texts.items()}
+            decision = json.loads((out / "decision.json").read_text(encoding="utf-8"))
+            evaluated, dataset = Path(evaluation_path), Path(dataset_path)
+            write_record(open_store(storage_root), make_record(run_id, sections, seed, evaluated, dataset, decision))
         emit({"event": "result", "evaluation": evaluation_path, "promotion": str(out)})
     return record

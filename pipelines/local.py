@@ -1,4 +1,5 @@
-"""Run the training graph on this machine: one subprocess a step, progress on the terminal, a summary at the end."""
+"""Run the training graph on this machine: one subprocess or container a step, progress on the terminal, a summary at
+the end."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from assay.config import RunConfig, dump_config
 from assay.errors import AssayError, InputError
 from assay.observability.progress import EVENTS_VARIABLE
 from assay.storage.objects import is_remote
+from pipelines.containers import Containers
 from pipelines.steps import enabled_candidates
 
 
@@ -43,13 +45,16 @@ class RunOutcome:
     step_seconds: dict[str, float] = field(default_factory=dict)
 
 
-def run_locally(config: RunConfig, runs_dir: Path, console: Console, *, skip_unchanged: bool = False) -> RunOutcome:
-    """Run the whole pipeline with ``kfp.local``, one subprocess a step.
+def run_locally(
+    config: RunConfig, runs_dir: Path, console: Console, *, image: str | None = None, skip_unchanged: bool = False
+) -> RunOutcome:
+    """Run the whole pipeline with ``kfp.local``.
 
     Args:
         config: The resolved config; local paths in it are taken from the present folder.
         runs_dir: Where runs, the step cache and (by default) the object storage live.
         console: Where progress is shown.
+        image: Run each step in a container of this image; None: in a subprocess.
         skip_unchanged: End early where the source has not changed since the champion was trained.
 
     Returns:
@@ -62,6 +67,7 @@ def run_locally(config: RunConfig, runs_dir: Path, console: Console, *, skip_unc
 
     config = with_absolute_paths(config)
     runs_dir = runs_dir.resolve()
+    containers = Containers.of(image, config, runs_dir) if image else None
     run_dir = _new_run_dir(runs_dir, config.name)
     (run_dir / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     events = run_dir / "events.jsonl"
@@ -72,17 +78,18 @@ def run_locally(config: RunConfig, runs_dir: Path, console: Console, *, skip_unc
     log_path = run_dir / "run.log"
     with log_path.open("w", encoding="utf-8", buffering=1) as log, following(events, display):
         try:
-            _run_graph(config, runs_dir, events, log, skip_unchanged=skip_unchanged)
+            _run_graph(config, runs_dir, events, log, containers, skip_unchanged=skip_unchanged)
         except RuntimeError as error:
             failure: RuntimeError | None = error
         else:
             failure = None
     outcome.seconds = time.monotonic() - started
-    if failure is not None:
-        if display.error is None:
-            raise AssayError(f"the pipeline stopped: {failure}. The log is in {log_path}.") from failure
+    if display.error is not None:
         kind = InputError if display.error.get("exit_code") == InputError.exit_code else AssayError
         raise kind(f"{display.error['step']}: {display.error['message']} (log: {log_path})")
+    # A container that is gone before Kubeflow asks how it ended counts as done there.
+    if failure is not None or (display.result is None and not skip_unchanged):
+        raise AssayError(f"the pipeline stopped: {failure or 'a step died'}. The log is in {log_path}.") from failure
     outcome.reused = display.reused
     outcome.step_seconds = display.step_seconds
     if display.result is not None:
@@ -102,6 +109,9 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         update={
             "data": config.data.model_copy(update={"source": absolute(config.data.source)}),
             "storage": config.storage.model_copy(update={"root": absolute(config.storage.root)}),
+            "runtime": config.runtime.model_copy(
+                update={"cache_dir": config.runtime.cache_dir and absolute(config.runtime.cache_dir)}
+            ),
             "finetune": config.finetune.model_copy(
                 update={"weights": weights if weights in ("imagenet", "none") else absolute(weights)}
             ),
@@ -125,22 +135,36 @@ def _new_run_dir(runs_dir: Path, name: str) -> Path:
     raise AssayError(f"{runs_dir}: a hundred runs were started in this second. Wait a moment.")
 
 
-def _run_graph(config: RunConfig, runs_dir: Path, events: Path, log: TextIO, *, skip_unchanged: bool) -> None:
+def _run_graph(
+    config: RunConfig,
+    runs_dir: Path,
+    events: Path,
+    log: TextIO,
+    containers: Containers | None,
+    *,
+    skip_unchanged: bool,
+) -> None:
     with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         # Kubeflow's own imports warn and its runner prints each step's output: all of it belongs in the log.
         from kfp import local
 
         from pipelines.training import build_training_pipeline, pipeline_arguments
 
-        pipeline = build_training_pipeline(enabled_candidates(config))
-        arguments = pipeline_arguments(config, skip_unchanged=skip_unchanged)
-        local.init(
-            runner=local.SubprocessRunner(use_venv=False),
-            pipeline_root=str(runs_dir / "steps"),
-            enable_caching=True,
-            cache_root=str(runs_dir / "cache"),
-        )
-        with environment({EVENTS_VARIABLE: str(events), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}):
+        pipeline = build_training_pipeline(enabled_candidates(config), image=containers.image if containers else None)
+        # The run's folder names it in `assay compare`.
+        run_id = events.parent.name
+        arguments = {**pipeline_arguments(config, skip_unchanged=skip_unchanged), "run_id": run_id}
+        variables = {EVENTS_VARIABLE: str(events), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+        cache = runs_dir / "cache"
+        with contextlib.ExitStack() as ended:
+            if containers is None:
+                runner = local.SubprocessRunner(use_venv=False)
+                ended.enter_context(environment(variables))
+            else:
+                # Kubeflow's cache knows an image by its name, which an image with other code may have had before.
+                cache /= containers.image_id[:12]
+                runner = ended.enter_context(containers.runner(config, events.parent, cache, variables))
+            local.init(runner=runner, pipeline_root=str(runs_dir / "steps"), enable_caching=True, cache_root=str(cache))
             pipeline(**arguments)
 
 

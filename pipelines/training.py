@@ -26,7 +26,9 @@ PIPELINE_NAME = "assay-training"
 COMPONENTS = {"baseline": baseline, "search": search, "finetune": finetune}
 
 
-def build_training_pipeline(candidates: tuple[str, ...], settings: Settings | None = None, shards: int = 1) -> Any:
+def build_training_pipeline(
+    candidates: tuple[str, ...], settings: Settings | None = None, shards: int = 1, image: str | None = None
+) -> Any:
     """Build the graph for a set of candidates.
 
     What a run trains is known before it starts, so the graph holds just that: a branch at run time would
@@ -38,6 +40,7 @@ def build_training_pipeline(candidates: tuple[str, ...], settings: Settings | No
             the same. A cluster's graph also has an exit handler, whose body the local runner would skip
             without a word as soon as it holds a condition.
         shards: Preprocess so many parts of the source in parallel, then merge them.
+        image: Without settings: what every step runs in, where the runner has containers.
 
     Returns:
         A Kubeflow pipeline whose parameters are those of `pipeline_arguments`.
@@ -66,12 +69,15 @@ def build_training_pipeline(candidates: tuple[str, ...], settings: Settings | No
         runtime: str,
         code_version: str,
         skip_unchanged: bool = False,
+        run_id: str = "",
         accelerator_type: str = limits.accelerator.type,
         accelerator_count: str = limits.accelerator.count,
     ) -> None:
         def placed(step: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
             if settings is not None:
                 place(task, step, settings, accelerator_type, accelerator_count)
+            elif image is not None:
+                task.set_container_image(image)
             return task
 
         def preprocessed(snapshot: Any) -> Any:
@@ -104,10 +110,15 @@ def build_training_pipeline(candidates: tuple[str, ...], settings: Settings | No
                 seed=seed,
                 name=name,
                 storage_root=storage_root,
+                # The local runner does not know the placeholder.
+                run_id=run_id if settings is None else dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+                data=data,
+                augment=augment_config,
+                evaluate=evaluate_config,
                 dataset=dataset,
                 evaluation=evaluation.outputs["evaluation"],
             )
-            # Never cached: the champion may have changed since.
+            # Never cached: the champion may have changed since. So the run's id may be among its inputs.
             placed("promote", decided).set_caching_options(False)
 
         def whole_run() -> None:

@@ -10,9 +10,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from assay.storage.records import RunRecord
 
 # One thread a library: the suite runs in several processes on few cores.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -50,6 +54,17 @@ def vgg16_weights(shared: Path) -> Path:
     if not file.is_file():
         pytest.skip(f"{file} is absent")
     return file
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
+    """The record of a tiny run on a machine whose price is known, written by the step itself."""
+    from tests.recorded import recorded_run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASSAY_PRICES", '{"here": 0.36}')
+        patch.setenv("ASSAY_MACHINE", "here")
+        return recorded_run(tmp_path_factory.mktemp("recorded"), "run-1")
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from assay.evaluation.predictions import eight_views, predict_split, uncalibrate
 from assay.evaluation.ranking import Floats, roc_auc
 from assay.evaluation.results import Candidate, Comparison, Evaluation, GroupRow, Views
 from assay.evaluation.thresholds import Threshold, choose_threshold
+from assay.hashing import hash_json
 from assay.models.artifact import ModelInfo, apply_temperature, load_model, read_info
 from assay.observability.progress import log
 from assay.storage.objects import new_folder
@@ -150,6 +151,7 @@ def judge(config: EvaluateConfig, dataset: Dataset, candidates: Mapping[str, Pat
         resampler=resampler,
         inputs=test.inputs,
         ids=_ids(test),
+        test_fingerprint=_fingerprint(test),
         groups=groups,
         group_rows=_group_rows(ranked[0], groups, config.confidence),
         views=_views(config, dataset, test, ranked[0], candidates[ranked[0].name], samples, resampler, groups),
@@ -374,6 +376,11 @@ def _ids(split: Split) -> list[str]:
     if "id" in split.records:
         return [str(one) for one in split.records["id"]]
     return [str(row) for row in range(len(split))]
+
+
+def _fingerprint(split: Split) -> str:
+    cases = split.records["sha256"].astype(str).tolist() if "sha256" in split.records else _ids(split)
+    return hash_json(sorted(zip(cases, split.labels.tolist(), strict=True)))
 
 
 def _read_training(folder: Path) -> dict[str, float]:

@@ -104,6 +104,7 @@ def comparison(evaluation: Evaluation) -> dict[str, Any]:
         "code_version": code_version(),
         "test": {
             "images": len(evaluation.ids),
+            "fingerprint": evaluation.test_fingerprint,
             "counts": dict(dataset.counts["test"]),
             "groups": resampler.units if resampler.grouped else None,
         },
@@ -129,7 +130,10 @@ def _candidate(one: Candidate) -> dict[str, Any]:
         "model": one.info.name,
         "parameters": one.info.parameters,
         "created": one.info.created,
+        "config": one.info.config.get("section", {}),
         "metrics": one.flat_metrics(),
+        "training": dict(one.training),
+        "history": [] if one.history is None else one.history.to_dict("records"),
         "methods": {name: interval.method for name, interval in one.intervals.items()},
         "undefined": dict(one.test_metrics.undefined),
         "threshold": None

@@ -248,13 +248,9 @@ def learning_figures(history: pd.DataFrame) -> list[Figure]:
     for title, lines in panels:
         shown = [(column, style, name) for column, style, name in lines if column in history]
         values = np.concatenate([history[column].to_numpy(np.float64) for column, _, _ in shown] or [np.zeros(0)])
-        values = values[np.isfinite(values)]
-        if not len(values):
+        if not np.isfinite(values).any():
             continue
-        margin = 0.06 * float(np.ptp(values)) or 0.05
-        low, high = float(values.min()) - margin, float(values.max()) + margin
-        if title == "loss":
-            low = max(0.0, low)
+        low, high = _with_margin(values)
         chart = Chart(
             f"Learning curve: {title}",
             x=(0.5, len(history) + 0.5),
@@ -282,6 +278,46 @@ def learning_figures(history: pd.DataFrame) -> list[Figure]:
         legend = [(style, name) for _, style, name in shown]
         figures.append(Figure(chart.svg(), [*legend, ("ring s1", "epoch kept")] if "kept" in history else legend))
     return figures
+
+
+def curves_over_runs(title: str, curves: Sequence[Curve], highest: float = math.inf) -> Figure:
+    """Draw one measure by epoch, a line a run.
+
+    Args:
+        title: The measure.
+        curves: One a run, with epochs as x; none is empty.
+        highest: What the measure cannot exceed.
+    """
+    epochs = max(int(curve.x[-1]) for curve in curves)
+    low, high = _with_margin(np.concatenate([curve.y for curve in curves]))
+    chart = Chart(
+        f"{title} by epoch: " + "; ".join(curve.name for curve in curves),
+        x=(0.5, epochs + 0.5),
+        y=(low, min(high, highest)),
+        x_title="epoch",
+        y_title=title,
+        height=290,
+        x_ticks=_whole(epochs),
+    )
+    legend: list[tuple[str, str]] = []
+    # Beyond the colours that there are, lines are dashed.
+    for index, curve in reversed(list(enumerate(curves))):
+        style = series(index) + (" dashed" if index % 16 >= 8 else "")
+        points = list(zip(curve.x.tolist(), curve.y.tolist(), strict=True))
+        chart.line(points, style, curve.name)
+        if len(points) <= 40:
+            for x, y in points:
+                if math.isfinite(y):
+                    chart.dot(x, y, style, f"{curve.name}, epoch {x:g}: {y:.4f}", radius=2.5)
+        legend.insert(0, (style, curve.name))
+    return Figure(chart.svg(), legend)
+
+
+def _with_margin(values: Floats) -> tuple[float, float]:
+    """Return the ends of an axis for measures that are never negative."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = 0.06 * (high - low) or 0.05
+    return max(0.0, low - margin), high + margin
 
 
 def _whole(count: int) -> list[float]:

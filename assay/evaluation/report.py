@@ -16,12 +16,12 @@ from assay.evaluation import plots, words
 from assay.evaluation.calibration import reliability_curve
 from assay.evaluation.intervals import Interval
 from assay.evaluation.metrics import METRICS, confusion_matrix
+from assay.evaluation.pages import page_template
 from assay.evaluation.pictures import gallery, worst_mistakes
 from assay.evaluation.results import Candidate, Evaluation
 from assay.evaluation.svg import interval_bar
 from assay.hashing import code_version
 
-TEMPLATES = Path(__file__).parent / "templates"
 MOST_CLASSES_DRAWN = 8
 MOST_CONFUSION_CLASSES = 24
 MOST_GROUPS_SHOWN = 30
@@ -45,25 +45,8 @@ def render_report(evaluation: Evaluation, model_dir: Path) -> str:
         evaluation: What was found.
         model_dir: The best candidate's folder, for Grad-CAM.
     """
-    import jinja2
-    from markupsafe import Markup
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "score": words.score,
-        "signed": words.signed,
-        "percent": words.percent,
-        "safe_svg": Markup,
-        "count": lambda value: f"{value:,}",
-    }
     best = evaluation.best
-    return environment.get_template("report.html.j2").render(
+    return page_template("report.html.j2").render(
         e=evaluation,
         best=best,
         verdict=words.verdict(evaluation),

@@ -130,6 +130,7 @@ class Evaluation:
         resampler: What was drawn.
         inputs: Of the test split (N, ...).
         ids: Of the test cases (N,).
+        test_fingerprint: Hash of the test cases and their labels: intervals are comparable where it is the same.
         groups: Patient or slide of each test case (N,); None where there are none.
         group_rows: Per group; empty where groups are absent or too small to tell.
         views: Test-time augmentation, where asked for.
@@ -144,6 +145,7 @@ class Evaluation:
     resampler: Resampler
     inputs: ShardedArray
     ids: Sequence[str]
+    test_fingerprint: str
     groups: npt.NDArray[Any] | None
     group_rows: Sequence[GroupRow] = ()
     views: Views | None = None

@@ -19,7 +19,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -36,14 +36,16 @@ CHAMPION = "champion"
 LATEST = "latest"
 
 Action = Literal["promote", "rollback"]
-Record = TypeVar("Record", bound="_Record")
+Record = TypeVar("Record", bound="StoredRecord")
 
 
 class ChampionChanged(AssayError):
     """Someone else changed the champion between the look and the swap."""
 
 
-class _Record(BaseModel):
+class StoredRecord(BaseModel):
+    """A record in object storage, as JSON; one of a newer schema is not read."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     schema_version: Literal[1] = 1
@@ -52,8 +54,27 @@ class _Record(BaseModel):
         """Return the record as JSON."""
         return (json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n").encode()
 
+    @classmethod
+    def parse(cls, data: bytes, uri: str) -> Self:
+        """Return the record from its JSON.
 
-class Version(_Record):
+        Args:
+            data: The object.
+            uri: Its address, for the error.
+
+        Raises:
+            AssayError: It is damaged or of another schema.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise AssayError(
+                f"{uri}: not a {cls.__name__.removesuffix('Record').lower()} record that this Assay can read "
+                f"({error.error_count()} errors). Restore the object or use the Assay that wrote it."
+            ) from error
+
+
+class Version(StoredRecord):
     """One stored model."""
 
     version: str = Field(description="v1, v2, ...: the order in which numbers were taken")
@@ -65,7 +86,7 @@ class Version(_Record):
     files: dict[str, str] = Field(description="SHA-256 of each file, by its name below the version")
 
 
-class Change(_Record):
+class Change(StoredRecord):
     """One change of the champion."""
 
     sequence: int = Field(ge=1, description="1 for the first champion")
@@ -159,7 +180,7 @@ class ModelRegistry:
             found = self.store.read(name)
         except ObjectNotFound:
             return None
-        return Champion(change=self._parse(Change, name, found.data), generation=found.generation)
+        return Champion(change=Change.parse(found.data, self.store.uri(name)), generation=found.generation)
 
     def champion_metadata(self) -> dict[str, Any] | None:
         """Return the metadata that the champion was published with, or None where there is no champion."""
@@ -382,16 +403,7 @@ class ModelRegistry:
                 raise
 
     def _read(self, kind: type[Record], name: str) -> Record:
-        return self._parse(kind, name, self.store.read_bytes(name))
-
-    def _parse(self, kind: type[Record], name: str, data: bytes) -> Record:
-        try:
-            return kind.model_validate_json(data)
-        except ValidationError as error:
-            raise AssayError(
-                f"{self.store.uri(name)}: not a {kind.__name__.lower()} record that this Assay can read "
-                f"({error.error_count()} errors). Restore the object or use the Assay that wrote it."
-            ) from error
+        return kind.parse(self.store.read_bytes(name), self.store.uri(name))
 
 
 def list_models(store: ObjectStore) -> list[str]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
-import assay.evaluation
+from assay.evaluation.pages import page_template
 from assay.evaluation.svg import interval_bar
 from assay.sweep.table import METRIC_TITLES, Line, Table, columns, explanation, title
 
-TEMPLATES = (Path(__file__).parent, Path(assay.evaluation.__file__).parent / "templates")
 RESULTS_BEGIN = "val AUC"
 # Columns of words; all others are numbers.
 WORDS = ("row", "what", "note", "augmentation", "optimizer", "model", "frozen.optimizer")
@@ -20,17 +18,10 @@ WORDS = ("row", "what", "note", "augmentation", "optimizer", "model", "frozen.op
 
 def to_page(table: Table) -> str:
     """Return the page of a sweep."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     head, lines = columns(table)
     used = [index for index in range(len(head)) if any(line[index] for line in lines)]
     scale = _scale(table)
-    return environment.get_template("sweep.html.j2").render(
+    return page_template("sweep.html.j2", Path(__file__).parent).render(
         title=title(table),
         table=table,
         best=table.best,

@@ -15,11 +15,14 @@ def baseline(
     dataset: dsl.Input[dsl.Dataset],
     policy: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
+    curves: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
 ):
     """Give a small network trained from scratch: the floor that anything else must beat."""
     from assay import steps
 
-    record = steps.baseline(config, runtime, dataset.path, policy.path, seed, storage_root, model.path, metrics.path)
+    record = steps.baseline(
+        config, runtime, dataset.path, policy.path, seed, storage_root, model.path, curves.path, metrics.path
+    )
     metrics.metadata.update(record.metrics)
     model.metadata.update(record.metadata)

@@ -15,11 +15,14 @@ def finetune(
     dataset: dsl.Input[dsl.Dataset],
     policy: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
+    curves: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
 ):
     """Give a pretrained model, fine-tuned in two phases: frozen base, then unfrozen tail."""
     from assay import steps
 
-    record = steps.finetune(config, runtime, dataset.path, policy.path, seed, storage_root, model.path, metrics.path)
+    record = steps.finetune(
+        config, runtime, dataset.path, policy.path, seed, storage_root, model.path, curves.path, metrics.path
+    )
     metrics.metadata.update(record.metrics)
     model.metadata.update(record.metadata)

@@ -12,16 +12,32 @@ def promote(
     seed: int,
     name: str,
     storage_root: str,
+    run_id: str,
+    data: str,
+    augment: str,
+    evaluate: str,
     dataset: dsl.Input[dsl.Dataset],
     evaluation: dsl.Input[dsl.Artifact],
     decision: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
 ):
-    """Keep the better of challenger and champion; every challenger stays in the registry as a version."""
+    """Keep the better of challenger and champion, every challenger as a version, and the run's record."""
     from assay import steps
 
     record = steps.promote(
-        config, runtime, name, storage_root, dataset.path, evaluation.path, seed, decision.path, metrics.path
+        config,
+        runtime,
+        name,
+        storage_root,
+        dataset.path,
+        evaluation.path,
+        seed,
+        run_id,
+        data,
+        augment,
+        evaluate,
+        decision.path,
+        metrics.path,
     )
     metrics.metadata.update(record.metrics)
     decision.metadata.update(record.metadata)

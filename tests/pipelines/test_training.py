@@ -85,3 +85,27 @@ def test_a_storage_root_that_kubeflow_cannot_compare_is_refused() -> None:
     config = parse_config({"version": 1, "storage": {"root": "/data/doctor's"}})
     with pytest.raises(InputError, match="doctor's"):
         pipeline_arguments(config)
+
+
+def test_a_run_names_its_record_by_its_own_id(local_graph: Graph, cluster_graph: Graph) -> None:
+    there = cluster_graph.tasks["promote"]["inputs"]["parameters"]["run_id"]
+    assert there == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
+    here = local_graph.tasks["promote"]["inputs"]["parameters"]["run_id"]
+    assert here["componentInputParameter"].endswith("run_id")
+    # A new id for each run: of all steps it may reach only the one that is never cached.
+    for name in set(STEPS) - {"promote"}:
+        assert "run_id" not in str(local_graph.tasks[name]["inputs"])
+
+
+def test_what_the_interface_can_show_is_among_the_outputs(cluster_graph: Graph) -> None:
+    kinds = {"system.HTML", "system.Markdown", "system.ClassificationMetrics"}
+    shown = {}
+    for name in STEPS:
+        outputs = cluster_graph.spec["components"][cluster_graph.tasks[name]["componentRef"]["name"]]
+        types = {one["artifactType"]["schemaTitle"] for one in outputs["outputDefinitions"]["artifacts"].values()}
+        assert "system.Metrics" in types, name
+        shown[name] = types & kinds
+    assert shown.pop("evaluate") == kinds
+    assert shown.pop("promote") == {"system.Markdown"}
+    assert shown.pop("preprocess") == set()
+    assert set(map(frozenset, shown.values())) == {frozenset({"system.HTML"})}
