@@ -83,16 +83,16 @@ def preflight(config: RunConfig, settings: Settings, console: Console) -> None:
         NoKubernetes: No Kubernetes API can be reached from here.
         AssayError: Something is missing.
     """
-    missing = {}
+    missing = []
     for finding in findings(config, settings):
         mark, style = finding.state.value
         said = escape(f"{finding.subject}: {finding.said}")
         console.print(f"[{style}]{mark}[/{style}] {said}", highlight=False, soft_wrap=True)
         if finding.state is State.MISSING:
-            missing[finding.subject] = finding
+            missing.append(finding.subject)
     if missing:
         raise AssayError(
-            f"preflight: not as the run needs it: {'; '.join(missing)}. What to do is said above; "
+            f"preflight: not as the run needs it: {'; '.join(dict.fromkeys(missing))}. What to do is said above; "
             "`assay submit --no-preflight` starts the run all the same."
         )
 

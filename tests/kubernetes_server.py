@@ -31,7 +31,7 @@ class KubernetesServer:
                 """Say nothing."""
 
             def _answer(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "null")
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 parts = urlsplit(self.path)
                 query = {name: values[0] for name, values in parse_qs(parts.query).items()}
                 try:
@@ -57,7 +57,7 @@ class KubernetesServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> dict[str, Any]:
+    def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> dict[str, Any]:
         """Answer one request.
 
         Raises:

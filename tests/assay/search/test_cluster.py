@@ -180,7 +180,7 @@ class Cluster(KubernetesServer):
         self.unschedulable = ""
         super().__init__()
 
-    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> dict[str, Any]:
+    def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> dict[str, Any]:
         jobs = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
         name = path.removeprefix(f"{jobs}/")
         match method, path:
@@ -199,8 +199,9 @@ class Cluster(KubernetesServer):
             case "POST", _ if self.refuses:
                 raise Refused(403, self.refuses)
             case "POST", _:
-                self.create(body)
-                return dict(body)
+                manifest: dict[str, Any] = json.loads(body)
+                self.create(manifest)
+                return manifest
             case "DELETE", _ if name in self.jobs:
                 assert query["propagationPolicy"] == "Background"
                 self.delete(name)
