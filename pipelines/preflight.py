@@ -22,7 +22,7 @@ from rich.markup import escape
 from assay.config import RunConfig
 from assay.errors import AssayError
 from pipelines.client import NoKubernetes, cause, kubernetes_api, message
-from pipelines.settings import Accelerator, Profile, Settings, Toleration
+from pipelines.settings import SPOT_LABEL, Accelerator, Profile, Settings, Toleration
 from pipelines.steps import enabled_candidates, enabled_steps
 from pipelines.submit import for_cluster
 
@@ -209,7 +209,7 @@ def _service_account(subject: str, core: Any, config: RunConfig, settings: Setti
     if _find(core.read_namespaced_service_account, settings.service_account, settings.namespace) is not None:
         yield Finding(subject, State.THERE, "is there")
         return
-    way_out = "`kubectl apply -k manifests/overlays/gke` (or kind), or correct the settings' service_account."
+    way_out = "Make it, `kubectl apply -k manifests/overlays/gke` (or kind), or correct the settings' service_account."
     yield Finding(subject, State.MISSING, f"is not in the namespace {settings.namespace}. {way_out}")
 
 
@@ -266,12 +266,13 @@ def fit(node: Any, name: str, profile: Profile, accelerator: Accelerator) -> Fit
     from kubernetes.utils import parse_quantity
 
     own, labels = node.metadata.name, node.metadata.labels or {}
-    elsewhere = [
-        f"lacks the label {key}={value} (it has {labels.get(key) or 'none'}): kubectl label node {own} {key}={value}, "
-        f"or correct profiles.{name}.node_selector"
-        for key, value in profile.node_labels.items()
-        if labels.get(key) != value
-    ]
+    elsewhere = []
+    for key, value in profile.node_labels.items():
+        if labels.get(key) != value:
+            way_out = f"kubectl label node {own} {key}={value}, or correct profiles.{name}.node_selector"
+            if key in SPOT_LABEL:
+                way_out = f"make a pool of spot nodes, or set profiles.{name}.spot to false"
+            elsewhere.append(f"lacks the label {key}={value}: {way_out}")
     for taint in node.spec.taints or ():
         if taint.effect == "PreferNoSchedule" or any(_tolerates(one, taint) for one in profile.accepted_taints):
             continue
@@ -290,7 +291,7 @@ def fit(node: Any, name: str, profile: Profile, accelerator: Accelerator) -> Fit
         elif offer:
             way_out = "lower accelerator.count, or take machines with more of them"
         else:
-            way_out = "is the driver with its device plugin installed there?"
+            way_out = "install its driver and device plugin there"
         short.append(f"offers {resource} {_shown(resource, offer)}, wanted {_shown(resource, wanted)}: {way_out}")
     return Fit(own, tuple(elsewhere), tuple(short))
 

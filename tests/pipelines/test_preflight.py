@@ -155,7 +155,7 @@ def test_a_cluster_that_has_everything(kubernetes: ReadableCluster, settings: Se
     ("path", "words"),
     [
         (NAMESPACE, r"namespace kubeflow: is not there. .*manifests/kubeflow.sh"),
-        (ACCOUNT, r"service account assay-pipeline: is not in the namespace kubeflow. `kubectl apply -k manifests/ov"),
+        (ACCOUNT, r"service account assay-pipeline: is not in the namespace kubeflow. Make it, `kubectl apply -k man"),
         (
             "/api/v1/nodes/gpu-1",
             r"profile gpu \(.*\): no node takes it. Nearest: node spot-1 has the taint cloud.google",
@@ -184,7 +184,7 @@ def test_all_that_is_missing_is_shown_at_once(kubernetes: ReadableCluster, setti
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"gpu": "0"}, "node gpu-1 offers nvidia.com/gpu 0, wanted 1: is the driver"),
+        ({"gpu": "0"}, "node gpu-1 offers nvidia.com/gpu 0, wanted 1: install its driver"),
         ({"cpu": "3900m"}, r"node gpu-1 offers cpu 3.9, wanted 4: lower profiles.gpu.cpu"),
         ({"memory": "15Gi"}, r"node gpu-1 offers memory 15.0Gi, wanted 16.0Gi"),
     ],
