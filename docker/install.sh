@@ -9,5 +9,5 @@ fi
 /opt/pip/bin/pip --python /opt/assay/bin/python install --quiet --no-cache-dir --no-deps \
   --disable-pip-version-check $(printf -- '-r %s ' /requirements/*.txt)
 cd /opt/assay/lib/python3*/site-packages
-# C++ headers, and tests of packages that never import them.
-rm -rf tensorflow/include pyarrow/include pyarrow/tests pandas/tests numpy/*/tests sklearn/tests scipy/*/tests
+# What only compiling needs, and tests of packages that never import them.
+rm -rf clang tensorflow/include pyarrow/include pyarrow/tests pandas/tests numpy/*/tests sklearn/tests scipy/*/tests
