@@ -7,6 +7,7 @@ last run has ended.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from assay.config import RunConfig
-from assay.errors import InputError
+from assay.errors import AssayError, InputError
 from assay.hashing import hash_json
 from pipelines.client import Cluster, PipelineVersion
 from pipelines.cron import Cron, parse_cron
@@ -193,7 +194,9 @@ def _retire(cluster: Cluster, schedules: list[Schedule], *, now: bool = False) -
         running = tuple(str(run.run_id) for run in runs_of(cluster, schedule) if run.state not in FINISHED)
         if now:
             for run_id in running:
-                cancel(cluster, run_id)
+                # So that the list of runs says what became of it. If that fails, it ends with its schedule all the same.
+                with contextlib.suppress(AssayError):
+                    cancel(cluster, run_id)
         elif running or schedule.just_fired(datetime.now(UTC)):
             waiting[schedule.schedule_id] = running
             continue

@@ -8,6 +8,10 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from assay.config import load_config
+from pipelines.local import RunOutcome, run_locally
 
 TINY = """
 version: 1
@@ -94,3 +98,33 @@ def test_weights_of_another_network_stop_the_run(workplace: Path, assay) -> None
     only = ["--set", "baseline.enabled=false", "--set", "search.enabled=false"]
     done = assay("run", "tiny.yaml", "--weights", wrong, *only, cwd=workplace, status=2)
     assert "wrong.weights.h5" in done.stderr
+
+
+def scheduled_run(folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> tuple[RunOutcome, str]:
+    """Run the tiny demo's baseline as its schedule would, and return the outcome with what was shown."""
+    monkeypatch.chdir(folder)
+    shown = io.StringIO()
+    config = load_config(Path("tiny.yaml"), ["search.enabled=false", "finetune.enabled=false", *overrides])
+    return run_locally(config, Path("runs"), Console(file=shown), skip_unchanged=True), shown.getvalue()
+
+
+def test_a_scheduled_run_ends_after_ingest_where_the_source_has_not_changed(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome, shown = scheduled_run(workplace, monkeypatch)
+    assert set(outcome.step_seconds) == {"ingest"}
+    assert outcome.promotion_dir is None
+    assert "the source has not changed since tiny was trained on it" in shown
+    assert "FORCE=1" in shown
+
+
+def test_a_scheduled_run_trains_on_a_changed_source_and_challenges_the_champion(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = "data.source=demo://tissue?images=120&size=32&slides=24&difficulty=0.3&seed=1"
+    outcome, _ = scheduled_run(workplace, monkeypatch, changed)
+    assert {"baseline", "evaluate", "promote"} <= set(outcome.step_seconds)
+    assert outcome.promotion_dir is not None
+    decision = json.loads((outcome.promotion_dir / "decision.json").read_text(encoding="utf-8"))
+    assert "v1" in decision["reason"]
+    assert (workplace / "runs" / "store" / "models" / "tiny" / "versions" / "v2").is_dir()

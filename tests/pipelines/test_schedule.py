@@ -217,6 +217,14 @@ def test_deleting_now_ends_the_run_in_flight(kubeflow: Any, cluster: Cluster) ->
     assert not kubeflow.state.schedules
 
 
+def test_a_run_that_cannot_be_ended_does_not_keep_its_schedule(kubeflow: Any, cluster: Cluster) -> None:
+    kubeflow.state.script = [("RUNNING", [])]
+    made = put(cluster)
+    kubeflow.fire(made.schedule_id)
+    kubeflow.state.fail("POST .*:terminate$", 500)
+    assert delete_schedule(cluster, "tiny", now=True).deleted == (made.schedule_id,)
+
+
 def test_deleting_what_is_not_there_says_what_there_is(cluster: Cluster) -> None:
     with pytest.raises(InputError, match=r"Received: tinny\. There are: none\."):
         delete_schedule(cluster, "tinny")
