@@ -194,7 +194,7 @@ def _retire(cluster: Cluster, schedules: list[Schedule], *, now: bool = False) -
         running = tuple(str(run.run_id) for run in runs_of(cluster, schedule) if run.state not in FINISHED)
         if now:
             for run_id in running:
-                # So that the list of runs says what became of it. If that fails, it ends with its schedule all the same.
+                # So that the list of runs says what became of it; if that fails, it ends with its schedule anyway.
                 with contextlib.suppress(AssayError):
                     cancel(cluster, run_id)
         elif running or schedule.just_fired(datetime.now(UTC)):
