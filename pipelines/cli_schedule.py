@@ -86,6 +86,5 @@ def _tell(name: str, retired: Retired) -> None:
     for schedule_id, runs in retired.waiting.items():
         until = f"until {', '.join(runs)} has ended" if runs else "for it fired just now"
         typer.echo(
-            f"{name}: schedule {schedule_id} is switched off and stays {until}; "
-            f"the next `assay schedule set`, or `assay schedule delete {name}`, deletes it"
+            f"{name}: schedule {schedule_id} is switched off and stays {until}; the same command again deletes it then"
         )
