@@ -200,9 +200,9 @@ def _against(outcomes: Sequence[Outcome]) -> str:
         )
     differs = (
         "What differs: the notes had 10,000 images of each class of their own, split 90 to 10 at random, and trained "
-        f"for up to 20 epochs; here are {outcomes[0].table.train_images:,}, of slides that the validation split does not "
-        "share, and the epochs of the budget. So a lower figure is no failure to repeat theirs; the order of the rows is what "
-        "can be compared."
+        f"for up to 20 epochs; here are {outcomes[0].table.train_images:,} in all, of slides that the validation split "
+        "does not share, and the epochs of the budget. So a lower figure is no failure to repeat theirs; the order of "
+        "the rows is what can be compared."
     )
     return "\n".join(text) + "\n\n" + differs
 
