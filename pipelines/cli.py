@@ -1,4 +1,4 @@
-"""The command line: ``assay run|sweep|compile|preflight|submit|runs|schedule|config|data|models|predict|registry``.
+"""The command line: ``assay run|sweep|compile|preflight|submit|runs|compare|schedule|config|data|models|predict|registry``.
 
 Every command imports what it needs when it runs, so that ``assay --help`` answers at once.
 Exit codes: 0 done, 1 the run failed, 2 wrong input.
@@ -15,6 +15,7 @@ import typer
 from assay.errors import AssayError, InputError
 from assay.observability.quiet import silence_tensorflow
 from pipelines.cli_cluster import preflight, runs_app, submit
+from pipelines.cli_compare import compare
 from pipelines.cli_options import (
     DEFAULT_RUNS,
     DEFAULT_STORAGE,
@@ -49,6 +50,7 @@ app.add_typer(runs_app, name="runs")
 app.add_typer(schedule_app, name="schedule")
 app.command()(preflight)
 app.command()(submit)
+app.command()(compare)
 
 
 @app.command()

@@ -9,7 +9,6 @@ import datetime
 import json
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from assay.data.dataset import Dataset
 from assay.hashing import code_version
-from assay.storage.objects import TRANSFERS_AT_A_TIME, ObjectNotFound, ObjectStore
+from assay.storage.objects import ObjectNotFound, ObjectStore
 from assay.storage.registry import StoredRecord
 
 RUNS = "runs"
@@ -120,7 +119,7 @@ def read_record(store: ObjectStore, run_id: str) -> RunRecord | None:
     """Return the record of a run, or None where there is none.
 
     Raises:
-        AssayError: It cannot be read.
+        UnreadableRecord: It is damaged or of another schema.
     """
     try:
         data = store.read_bytes(_name(run_id))
@@ -129,16 +128,9 @@ def read_record(store: ObjectStore, run_id: str) -> RunRecord | None:
     return RunRecord.parse(data, store.uri(_name(run_id)))
 
 
-def read_records(store: ObjectStore) -> list[RunRecord]:
-    """Return the records of all runs, the latest first.
-
-    Raises:
-        AssayError: One cannot be read.
-    """
-    names = [name for name in store.list(RUNS) if name.endswith(".json")]
-    with ThreadPoolExecutor(TRANSFERS_AT_A_TIME) as executor:
-        records = list(executor.map(lambda name: RunRecord.parse(store.read_bytes(name), store.uri(name)), names))
-    return sorted(records, key=lambda record: record.finished, reverse=True)
+def list_records(store: ObjectStore) -> list[str]:
+    """Return the ids of the runs that have a record."""
+    return [name.removeprefix(f"{RUNS}/").removesuffix(".json") for name in store.list(RUNS) if name.endswith(".json")]
 
 
 def _name(run_id: str) -> str:

@@ -43,6 +43,10 @@ class ChampionChanged(AssayError):
     """Someone else changed the champion between the look and the swap."""
 
 
+class UnreadableRecord(AssayError):
+    """A stored record is damaged, or of a schema that this code does not know."""
+
+
 class StoredRecord(BaseModel):
     """A record in object storage, as JSON; one of a newer schema is not read."""
 
@@ -63,12 +67,12 @@ class StoredRecord(BaseModel):
             uri: Its address, for the error.
 
         Raises:
-            AssayError: It is damaged or of another schema.
+            UnreadableRecord: It is damaged or of another schema.
         """
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            raise AssayError(
+            raise UnreadableRecord(
                 f"{uri}: not a {cls.__name__.removesuffix('Record').lower()} record that this Assay can read "
                 f"({error.error_count()} errors). Restore the object or use the Assay that wrote it."
             ) from error

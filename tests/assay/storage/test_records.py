@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import AssayError
 from assay.storage.objects import ObjectStore, open_store
-from assay.storage.records import RunRecord, read_record, read_records, write_record
+from assay.storage.records import RunRecord, list_records, read_record, write_record
+from assay.storage.registry import UnreadableRecord
 from tests.recorded import SECTIONS
 
 
@@ -43,26 +43,27 @@ def test_a_run_is_recorded_with_its_decision(recorded: RunRecord) -> None:
     assert "new champion of tiny" in decision.reason
 
 
-def test_records_read_back_the_latest_first(store: ObjectStore, recorded: RunRecord) -> None:
-    later = recorded.model_copy(update={"run_id": "run-2", "finished": "2999-01-01T00:00:00+00:00"})
-    for record in (later, recorded):
-        write_record(store, record)
+def test_records_are_listed_and_read_back_as_they_were(store: ObjectStore, recorded: RunRecord) -> None:
+    for run_id in ("run-1", "run-2"):
+        write_record(store, recorded.model_copy(update={"run_id": run_id}))
+    assert list_records(store) == ["run-1", "run-2"]
     assert read_record(store, "run-1") == recorded
-    assert [record.run_id for record in read_records(store)] == ["run-2", "run-1"]
 
 
 def test_a_step_tried_again_replaces_its_record(store: ObjectStore, recorded: RunRecord) -> None:
     write_record(store, recorded)
     write_record(store, recorded.model_copy(update={"best": "finetune"}))
-    (record,) = read_records(store)
-    assert record.best == "finetune"
+    assert list_records(store) == ["run-1"]
+    again = read_record(store, "run-1")
+    assert again is not None
+    assert again.best == "finetune"
 
 
 def test_a_run_without_record_is_none_and_a_damaged_one_is_named(tmp_path: Path, recorded: RunRecord) -> None:
     store = open_store(tmp_path)
     assert read_record(store, "run-1") is None
-    assert read_records(store) == []
+    assert list_records(store) == []
     newer = {**json.loads(recorded.to_bytes()), "schema_version": 2}
     store.write_bytes("runs/run-1.json", json.dumps(newer).encode())
-    with pytest.raises(AssayError, match=r"runs/run-1\.json: not a run record that this Assay can read"):
+    with pytest.raises(UnreadableRecord, match=r"runs/run-1\.json: not a run record that this Assay can read"):
         read_record(store, "run-1")
