@@ -65,7 +65,7 @@ requirements: $(VENV)/.python ## Pin requirements/*.in into *.txt
 
 ##@ run
 
-.PHONY: run sweep experiments bench compile preflight submit schedule
+.PHONY: run sweep experiments bench compile preflight submit schedule compare
 run: $(VENV)/.run ## Run the pipeline here [CONFIG= DATA= WEIGHTS= SET="key=value ..." RUNS=]
 	@$(BIN)/assay run "$(CONFIG)" $(run_options)
 
@@ -89,6 +89,10 @@ submit: $(VENV)/.run ## Start the pipeline on the cluster [CONFIG= DATA= WEIGHTS
 
 schedule: $(VENV)/.run ## Train on a schedule; without CRON, list [CRON="0 0 3 * * *" CONFIG= DATA= WEIGHTS= SET= FORCE=1]
 	@$(BIN)/assay schedule $(if $(CRON),set "$(CONFIG)" --cron "$(CRON)" $(config_options) $(if $(FORCE),--force),list)
+
+# Elsewhere RUNS is the folder of local runs, with a default: here it counts only where it was given.
+compare: $(VENV)/.run ## Set runs side by side, here or on the cluster [RUNS="id id" EXPERIMENT= STORAGE= LIMIT=20]
+	@$(BIN)/assay compare $(if $(filter command,$(origin RUNS)),$(foreach r,$(RUNS),"$(r)")) $(if $(EXPERIMENT),--experiment "$(EXPERIMENT)") $(if $(STORAGE),--storage "$(STORAGE)") $(if $(LIMIT),--limit $(LIMIT))
 
 ##@ test
 

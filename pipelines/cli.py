@@ -1,4 +1,4 @@
-"""The command line: ``assay run|sweep|compile|preflight|submit|runs|compare|schedule|config|data|models|predict|registry``.
+"""The command line: ``assay run|sweep|compile|submit|compare|...``; ``assay --help`` lists all commands.
 
 Every command imports what it needs when it runs, so that ``assay --help`` answers at once.
 Exit codes: 0 done, 1 the run failed, 2 wrong input.
@@ -154,17 +154,18 @@ def compile(
     ),
     overrides: SetOption = None,
 ) -> None:
-    """Write the pipeline as Kubeflow's IR YAML, and beside it the one of sweeps."""
+    """Write the pipeline as the cluster runs it, in Kubeflow's IR YAML, and beside it the one of sweeps."""
     from assay.config import load_config
+    from pipelines.settings import load_settings
     from pipelines.steps import enabled_candidates
     from pipelines.sweep import compile_sweep_pipeline
     from pipelines.training import compile_training_pipeline
 
-    resolved = load_config(config, overrides or [])
-    compile_training_pipeline(enabled_candidates(resolved), output)
+    resolved, settings = load_config(config, overrides or []), load_settings()
+    compile_training_pipeline(enabled_candidates(resolved), output, settings, resolved.data.shards)
     typer.echo(f"wrote {output}")
     of_sweeps = output.with_name("sweep.yaml")
-    compile_sweep_pipeline(of_sweeps)
+    compile_sweep_pipeline(of_sweeps, settings)
     typer.echo(f"wrote {of_sweeps}")
 
 
