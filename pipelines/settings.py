@@ -6,7 +6,9 @@ Values come, in rising order, from the defaults below, from `pipelines/settings.
 
 from __future__ import annotations
 
+import functools
 import os
+import subprocess
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -62,11 +64,21 @@ class Profile(Part):
         return (*self.tolerations, *((SPOT_TOLERATION,) if self.spot else ()))
 
 
+@functools.cache
+def _commit_tag() -> str:
+    """Return the tag that `make images` gives; one that is refused where no commit is known."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "dev"
+
+
 class Images(Part):
     """The two images of the one Dockerfile, by immutable tag or digest."""
 
-    cpu: str = Field("assay:dev", description="image with TensorFlow for CPU")
-    gpu: str = Field("assay-gpu:dev", description="image with TensorFlow and CUDA")
+    cpu: str = Field(default_factory=lambda: f"assay:{_commit_tag()}", description="image with TensorFlow for CPU")
+    gpu: str = Field(default_factory=lambda: f"assay-gpu:{_commit_tag()}", description="image with TensorFlow and CUDA")
     pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field("IfNotPresent", description="Never: kind")
 
 

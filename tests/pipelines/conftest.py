@@ -47,6 +47,24 @@ class Graph:
         label = self.spec["components"][self.tasks[task]["componentRef"]["name"]]["executorLabel"]
         return self.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][label]
 
+    def parsed(self) -> tuple[Any, dict[str, Any]]:
+        """The spec and each executor's pod settings, read strictly into the backend's protocol buffers.
+
+        Raises:
+            ParseError: A field that the backend does not know, or a value of another type.
+        """
+        from google.protobuf.json_format import MessageToDict, ParseDict
+        from kfp.kubernetes import kubernetes_executor_config_pb2
+        from kfp.pipeline_spec import pipeline_spec_pb2
+
+        platform = ParseDict(self.platform, pipeline_spec_pb2.PlatformSpec())
+        pods = platform.platforms["kubernetes"].deployment_spec.executors if self.platform else {}
+        config = kubernetes_executor_config_pb2.KubernetesExecutorConfig
+        return (
+            ParseDict(self.spec, pipeline_spec_pb2.PipelineSpec()),
+            {name: ParseDict(MessageToDict(pod), config()) for name, pod in pods.items()},
+        )
+
 
 def read_graph(path: Path) -> Graph:
     """Read a compiled pipeline."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.pipelines.conftest import read_graph
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,4 +68,9 @@ def test_errors_are_one_line() -> None:
 def test_compile_writes_the_graph(tmp_path: Path) -> None:
     done = assay("compile", "pipelines/configs/demo.yaml", "--output", str(tmp_path / "graph.yaml"))
     assert done.returncode == 0, done.stderr
-    assert "assay-training" in (tmp_path / "graph.yaml").read_text(encoding="utf-8")
+    graphs = [read_graph(tmp_path / name) for name in ("graph.yaml", "sweep.yaml")]
+    assert [graph.parsed()[0].pipeline_info.name for graph in graphs] == ["assay-training", "assay-sweep"]
+    # As the cluster runs them: on its pools, in the images of this commit.
+    for graph, task in zip(graphs, ("finetune", "sweep-row"), strict=True):
+        assert graph.pod(task)["nodeSelector"]["labels"] == {"assay.dev/pool": "gpu"}
+        assert re.search(r"assay-gpu:[0-9a-f]{12}$", graph.container(task)["image"])

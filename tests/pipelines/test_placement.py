@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from google.protobuf.json_format import ParseError
 
 from assay.errors import InputError
 from pipelines.settings import Settings, load_settings
@@ -24,6 +25,18 @@ def test_every_task_has_its_image_and_says_so(cluster_graph: Graph, task: str) -
     machine = "search" if task == "search" else "gpu" if task in ON_GPU else "cpu"
     assert {"name": "ASSAY_MACHINE", "value": machine} in container["env"]
     assert cluster_graph.pod(task)["imagePullPolicy"] == "IfNotPresent"
+
+
+def test_the_yaml_is_valid_against_the_spec_of_the_backend(cluster_graph: Graph) -> None:
+    spec, pods = cluster_graph.parsed()
+    assert spec.pipeline_info.name == "assay-training"
+    assert pods["exec-finetune"].node_selector.labels["assay.dev/pool"] == "gpu"
+    cluster_graph.spec["root"]["dag"]["tasks"]["for-a-typing-error"] = {"taskinfo": {}}
+    try:
+        with pytest.raises(ParseError, match="taskinfo"):
+            cluster_graph.parsed()
+    finally:
+        del cluster_graph.spec["root"]["dag"]["tasks"]["for-a-typing-error"]
 
 
 def test_the_settings_environment_reaches_every_task(compile_graph: Callable[..., Graph]) -> None:
