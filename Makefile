@@ -72,7 +72,7 @@ run: $(VENV)/.run ## Run the pipeline here [CONFIG= DATA= WEIGHTS= SET="key=valu
 sweep: $(VENV)/.run ## Train the rows of a table and mark the best [SPEC= DATA= WEIGHTS= SET= RUNS=]
 	@$(BIN)/assay sweep "$(SPEC)" $(run_options)
 
-experiments: $(VENV)/.run ## Measure docs/experiments.md, or what is left [DATA= WEIGHTS= MINUTES=25 QUICK=1]
+experiments: $(VENV)/.run ## Measure docs/experiments.md, or what is left [DATA= WEIGHTS= MINUTES=45 QUICK=1]
 	@$(BIN)/assay experiments $(run_options) $(if $(QUICK),--quick --output "$(RUNS)/sweeps/experiments.md") $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: $(VENV)/.run ## Measure speed against the notes' way into docs/performance.md [QUICK=1 WEIGHTS=]
