@@ -96,13 +96,17 @@ compare: $(VENV)/.run ## Set runs side by side, here or on the cluster [RUNS="id
 
 ##@ test
 
-.PHONY: test lint types layers format test-slow
+.PHONY: test lint types layers format test-slow test-containers
 test: lint types layers ## Everything that CI checks: lint, types, layers, tests with coverage
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m pytest $(TESTS) -m "not slow and not containers" -n $(JOBS) --dist worksteal --durations=15 --cov --cov-report=term --cov-fail-under=85
 
 test-slow: $(VENV)/.dev ## The tests that take minutes
 	@$(BIN)/python -m pytest $(TESTS) -m "slow"
+
+test-containers: $(VENV)/.dev ## Build the image and run the pipeline in it; needs a Docker engine
+	@docker version >/dev/null 2>&1 || { echo "no Docker engine answers: start it, or set DOCKER_HOST" >&2; exit 2; }
+	@$(BIN)/python -m pytest tests/containers -m containers -rP
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

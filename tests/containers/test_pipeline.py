@@ -153,35 +153,7 @@ def test_a_step_has_no_rights_beyond_its_outputs(tmp_path: Path, image: str) -> 
     from kfp import dsl, local
 
     from pipelines.containers import Containers
-
-    @dsl.component(base_image=image, install_kfp_package=False)
-    def probe() -> str:
-        import json
-        import os
-        import socket
-        from pathlib import Path
-
-        def refused(act, *arguments) -> str:
-            try:
-                act(*arguments)
-            except OSError as error:
-                return type(error).__name__ if error.errno != 30 else "read-only"
-            return ""
-
-        status = dict(
-            line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line
-        )
-        return json.dumps(
-            {
-                "uid": os.getuid(),
-                "root": refused(Path("/x").touch),
-                "code": refused(Path("/app/assay/__init__.py").open, "a"),
-                "scratch": refused(Path("/tmp/x").touch),
-                "network": refused(socket.create_connection, ("192.0.2.1", 80), 2),
-                "capabilities": int(status["CapEff"], 16),
-                "new privileges": status["NoNewPrivs"] == "0",
-            }
-        )
+    from tests.containers.probe import probe
 
     runs = own_folder(tmp_path / "runs")
     run_dir = runs / "run"
@@ -190,7 +162,8 @@ def test_a_step_has_no_rights_beyond_its_outputs(tmp_path: Path, image: str) -> 
     config = load_config(TINY, [f"storage.root={runs / 'store'}"])
     with Containers.of(image, config, runs).runner(config, run_dir, runs / "cache", {}) as runner:
         local.init(runner=runner, pipeline_root=str(runs / "steps"))
-        seen = json.loads(probe().output)
+        step = dsl.component(probe, base_image=image, install_kfp_package=False)
+        seen = json.loads(step().output)
     assert seen == {
         "uid": USER,
         "root": "read-only",
