@@ -167,7 +167,7 @@ def test_a_step_has_no_rights_beyond_its_outputs(tmp_path: Path, image: str) -> 
     assert seen == {
         "uid": USER,
         "root": "read-only",
-        "code": "read-only",
+        "code": "PermissionError",
         "scratch": "",
         "network": "OSError",
         "capabilities": 0,
