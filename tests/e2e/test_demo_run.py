@@ -118,6 +118,7 @@ def test_a_scheduled_run_ends_after_ingest_where_the_source_has_not_changed(
     assert "FORCE=1" in shown
 
 
+@pytest.mark.slow
 def test_a_scheduled_run_trains_on_a_changed_source_and_challenges_the_champion(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

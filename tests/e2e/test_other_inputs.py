@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
+# Two whole runs; what is special about these inputs is also tested step by step.
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[2] / "pipelines" / "configs"
 SMALLER = ("evaluate.resamples=200", "evaluate.gradcam_images=2", "augment.preview_images=1")
 

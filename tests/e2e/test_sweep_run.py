@@ -40,6 +40,7 @@ def records(folder: Path) -> list[Path]:
     return sorted((folder / "runs" / "store" / "sweeps").glob("*/record.json"))
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_where_it_was(folder: Path, assay) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", "sweep", "sweep.yaml"],
@@ -66,6 +67,7 @@ def test_a_killed_sweep_goes_on_where_it_was(folder: Path, assay) -> None:
     assert [row["best"] for row in rows].count("*") == 1
 
 
+@pytest.mark.slow
 def test_once_finished_it_only_writes_the_table(folder: Path, assay) -> None:
     said = assay("sweep", "sweep.yaml", cwd=folder).stdout
     assert "0 runs now, 6 from earlier" in said

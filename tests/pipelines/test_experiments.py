@@ -43,6 +43,7 @@ def run(folder: Path, **arguments: Any) -> tuple[int, str]:
     return left, page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_page_cut_short_is_finished_by_the_same_command(tmp_path: Path) -> None:
     left, cut = run(tmp_path, minutes=0.0)
     # The second sweep's first row is the first's.
