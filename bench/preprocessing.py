@@ -111,14 +111,14 @@ def _in_process(snapshot: Path, out_dir: Path) -> dict[str, float]:
 
 def measure(snapshot: Path, out_dir: Path) -> dict[str, float]:
     """Preprocess a snapshot, then only decode its files with as many threads."""
-    import resource
-
     from assay.data.preprocess import preprocess
 
     started = time.perf_counter()
     rows = preprocess(DataConfig(source=Snapshot.open(snapshot).source), snapshot, out_dir, 0)
     rate = sum(rows.metrics[f"{name}_images"] for name in ("train", "valid", "test")) / (time.perf_counter() - started)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not getrusage's: a new process begins with the peak of the one that started it.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
+    peak = int(status["VmHWM"].split()[0]) * 1024
     files = [Path(uri) for uri in Snapshot.open(snapshot).table["uri"].head(20_000)]
     threads = len(os.sched_getaffinity(0))  # as preprocess; no TensorFlow comes into this process
 
