@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Build one image: docker/build.sh cpu|gpu NAME:TAG. With BASE=IMAGE on another base than the Dockerfile's.
 #
-# The package index, trusted hosts and proxy of this machine's pip are handed to the build as arguments, its CA bundle
-# as a file; both end with the stage that installs and are in no image. PIP_CERT names another bundle.
+# Where pip gets packages from and the proxy are handed to the build as arguments, the CA bundle as a file; both end
+# with the stage that installs and are in no image. PIP_CERT names another bundle.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,12 +22,12 @@ reachable() { tr ' ' '\n' | grep -v '^file:' | paste -sd ' ' || true; }
 arguments=(--build-arg "REVISION=$(git rev-parse HEAD)$([[ -z $(git status --porcelain) ]] || echo -dirty)")
 arguments+=(--build-arg "VERSION=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' assay/__init__.py)")
 [[ -z ${BASE:-} ]] || arguments+=(--build-arg "BASE=$BASE")
-for key in index-url extra-index-url trusted-host; do
-  variable=PIP_$(tr 'a-z-' 'A-Z_' <<<"$key")
-  value=$(reachable <<<"${!variable:-$(setting "$key")}")
+# The settings that the Dockerfile takes, by its own list.
+while read -r variable; do
+  value=$(reachable <<<"${!variable:-$(setting "$(tr 'A-Z_' 'a-z-' <<<"${variable#PIP_}")")}")
   # By name: the value may hold a password, and a command line can be read by others.
   [[ -z $value ]] || { export "$variable=$value"; arguments+=(--build-arg "$variable"); }
-done
+done < <(sed -n 's/^ARG \(PIP_[A-Z_]*\)$/\1/p' docker/Dockerfile | sort -u)
 for variable in HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy; do
   [[ -z ${!variable:-} ]] || arguments+=(--build-arg "$variable")
 done
