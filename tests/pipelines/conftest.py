@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from assay.config import RunConfig, parse_config
+from pipelines.cli import main
 from pipelines.client import Cluster, connect
 from pipelines.settings import Settings, load_settings
 from pipelines.training import compile_training_pipeline
@@ -96,6 +98,14 @@ def local_graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
 def cluster_graph(compile_graph: Callable[..., Graph]) -> Graph:
     """The graph for a cluster with default settings and immutable images."""
     return compile_graph()
+
+
+def assay(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Return the exit code of a command, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["assay", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
 
 
 @pytest.fixture

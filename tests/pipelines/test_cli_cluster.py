@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.cli import main
 from pipelines.settings import Settings
+from tests.pipelines.conftest import assay
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "pipelines/configs/demo.yaml"
@@ -26,14 +26,6 @@ def environment(kubeflow: Any, cluster_settings: Settings, monkeypatch: pytest.M
     monkeypatch.setenv("ASSAY_IMAGES__CPU", cluster_settings.images.cpu)
     monkeypatch.setenv("ASSAY_IMAGES__GPU", cluster_settings.images.gpu)
     return dict(os.environ)
-
-
-def assay(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Return the exit code of a command, run in this process."""
-    monkeypatch.setattr(sys, "argv", ["assay", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
 
 
 def failed() -> list[dict[str, Any]]:

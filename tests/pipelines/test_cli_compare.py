@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import pytest
 
 from assay.storage.objects import open_store
 from assay.storage.records import RunRecord, write_record
-from pipelines.cli import main
 from pipelines.client import Cluster
 from pipelines.settings import Settings
+from tests.pipelines.conftest import assay
 from tests.pipelines.test_compare import start
 
 ROOT = Path(__file__).parents[2]
@@ -29,19 +28,11 @@ def place(cluster_settings: Settings, tmp_path: Path, recorded: RunRecord, monke
     return tmp_path
 
 
-def compare(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Return the exit code of the command, run in this process."""
-    monkeypatch.setattr(sys, "argv", ["assay", "compare", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
-
-
 def test_without_a_cluster_the_runs_of_this_machine_are_compared(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("KFP_HOST")
-    assert compare(monkeypatch) == 0
+    assert assay(monkeypatch, "compare") == 0
     said = capsys.readouterr().out
     assert "run-1" in said
     assert "wrote runs/compare/compare.html" in said
@@ -56,21 +47,21 @@ def test_with_a_cluster_its_runs_are_compared_unless_a_storage_is_named(
     kubeflow: Any, cluster: Cluster, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = start(kubeflow, cluster, str(place / "store"), "FAILED")
-    assert compare(monkeypatch, "--output", "there") == 0
+    assert assay(monkeypatch, "compare", "--output", "there") == 0
     said = capsys.readouterr().out
     assert run_id[:8] in said
     assert "run-1" not in said
     assert (place / "there" / "compare.csv").is_file()
-    assert compare(monkeypatch, "--storage", "runs/store") == 0
+    assert assay(monkeypatch, "compare", "--storage", "runs/store") == 0
     assert "run-1" in capsys.readouterr().out
 
 
 def test_wrong_input_is_one_line_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert compare(monkeypatch, "--storage", "runs/store", "run-9") == 2
+    assert assay(monkeypatch, "compare", "--storage", "runs/store", "run-9") == 2
     assert "Did you mean 'run-1'" in capsys.readouterr().err
-    assert compare(monkeypatch, "--storage", "runs/store", "--experiment", "assay") == 2
+    assert assay(monkeypatch, "compare", "--storage", "runs/store", "--experiment", "assay") == 2
     assert "experiments are on a cluster" in capsys.readouterr().err
 
 

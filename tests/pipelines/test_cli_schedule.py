@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines.cli import main
 from pipelines.settings import Settings
+from tests.pipelines.conftest import assay
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -31,22 +30,14 @@ def environment(cluster_settings: Settings, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("ASSAY_IMAGES__GPU", cluster_settings.images.gpu)
 
 
-def schedule(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Return the exit code of a command, run in this process."""
-    monkeypatch.setattr(sys, "argv", ["assay", "schedule", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
-
-
 def test_a_schedule_is_set_listed_replaced_and_deleted(
     kubeflow: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = ("--data", "gs://bucket/images", "--set", "finetune.epochs=3")
-    assert schedule(monkeypatch, "list") == 0
+    assert assay(monkeypatch, "schedule", "list") == 0
     assert capsys.readouterr().err == "no schedules\n"
 
-    assert schedule(monkeypatch, "set", CONFIG, "--cron", CRON, *data) == 0
+    assert assay(monkeypatch, "schedule", "set", CONFIG, "--cron", CRON, *data) == 0
     (first,) = kubeflow.state.schedules
     assert '"source": "gs://bucket/images"' in kubeflow.state.schedules[first]["runtime_config"]["parameters"]["data"]
     said = capsys.readouterr().out
@@ -54,18 +45,18 @@ def test_a_schedule_is_set_listed_replaced_and_deleted(
     assert "trains if the source changed" in said
     assert "-02-29 03:00:00 UTC" in said
 
-    assert schedule(monkeypatch, "set", CONFIG, "--cron", CRON, *data) == 0
+    assert assay(monkeypatch, "schedule", "set", CONFIG, "--cron", CRON, *data) == 0
     assert "is as wanted" in capsys.readouterr().out
     assert list(kubeflow.state.schedules) == [first]
 
     run = kubeflow.fire(first)["run_id"]
-    assert schedule(monkeypatch, "set", CONFIG, "--cron", "@yearly", "--force", *data) == 0
+    assert assay(monkeypatch, "schedule", "set", CONFIG, "--cron", "@yearly", "--force", *data) == 0
     said = capsys.readouterr().out
     second = list(kubeflow.state.schedules)[1]
     assert "always trains" in said
     assert f"schedule {first} is switched off and stays until {run} has ended" in said
 
-    assert schedule(monkeypatch, "list") == 0
+    assert assay(monkeypatch, "schedule", "list") == 0
     old, new = capsys.readouterr().out.splitlines()
     assert (old.split()[0], old.split()[-1]) == ("demo", first)
     assert "disabled" in old
@@ -75,7 +66,7 @@ def test_a_schedule_is_set_listed_replaced_and_deleted(
     assert "-01-01 00:00" in new
     assert "no run yet" in new
 
-    assert schedule(monkeypatch, "delete", "demo", "--now") == 0
+    assert assay(monkeypatch, "schedule", "delete", "demo", "--now") == 0
     assert not kubeflow.state.schedules
     assert f"{first} is deleted" in capsys.readouterr().out
 
@@ -95,7 +86,7 @@ def test_wrong_input_is_one_line_before_the_cluster_is_asked(
     arguments: tuple[str, ...],
     words: str,
 ) -> None:
-    assert schedule(monkeypatch, "set", CONFIG, *arguments) == 2
+    assert assay(monkeypatch, "schedule", "set", CONFIG, *arguments) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert words in line
     assert kubeflow.state.requests == []
@@ -104,7 +95,7 @@ def test_wrong_input_is_one_line_before_the_cluster_is_asked(
 def test_deleting_an_unknown_name_is_wrong_input(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert schedule(monkeypatch, "delete", "absent") == 2
+    assert assay(monkeypatch, "schedule", "delete", "absent") == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "Received: absent" in line
 
