@@ -18,7 +18,7 @@ from assay.evaluation.evaluate import group_labels
 from assay.evaluation.metrics import METRICS, Scored
 from assay.evaluation.predictions import predict_split
 from assay.hashing import code_version
-from assay.models.artifact import LoadedModel, ModelInfo, apply_temperature, load_model, read_info
+from assay.models.artifact import ModelInfo, apply_temperature, load_model, read_info
 from assay.observability.progress import log
 from assay.storage.cache import cache_folder
 from assay.storage.objects import new_file, open_store
@@ -80,10 +80,7 @@ def promote(
         InputError: The evaluation is not whole, or of another dataset.
         AssayError: The champion cannot be read, or changes all the time.
     """
-    from assay.training.precision import apply_runtime
-
-    apply_runtime(runtime, seed)
-    contest = _Contest(promote, name, storage_root, evaluation_dir, dataset_dir, seed)
+    contest = _Contest(promote, name, storage_root, evaluation_dir, dataset_dir, seed, runtime)
     result, decision = contest.decide()
     out_dir.mkdir(parents=True, exist_ok=True)
     with new_file(out_dir / "decision.md") as stage:
@@ -98,9 +95,17 @@ class _Contest:
     """One challenger against whoever is champion."""
 
     def __init__(
-        self, config: PromoteConfig, name: str, storage_root: str, evaluation_dir: Path, dataset_dir: Path, seed: int
+        self,
+        config: PromoteConfig,
+        name: str,
+        storage_root: str,
+        evaluation_dir: Path,
+        dataset_dir: Path,
+        seed: int,
+        runtime: RuntimeConfig,
     ) -> None:
         self.config = config
+        self.runtime = runtime
         self.evaluation_dir = evaluation_dir
         self.seed = seed
         self.registry = ModelRegistry(open_store(storage_root), name)
@@ -181,7 +186,7 @@ class _Contest:
             return Verdict(False, why, metric)
         keep = self._fair_images(champion.version, info)
         log(f"scoring the champion {champion.version} on {int(keep.sum()):,} test images")
-        other = self._score(load_model(self.registry.fetch(champion.version, cache_folder("models"))))
+        other = self._score(self.registry.fetch(champion.version, cache_folder("models")))
         groups = None if self.groups is None else self.groups[keep]
         return judge(self.config, _take(challenger, keep), _take(other, keep), groups, self.seed)
 
@@ -226,8 +231,13 @@ class _Contest:
             raise InputError(f"{path}: not of the test split of {self.dataset.root}. Evaluate on this dataset.")
         return Scored(self.test.labels, probabilities, self.info.decide(probabilities), self.dataset.positive_index)
 
-    def _score(self, model: LoadedModel) -> Scored:
+    def _score(self, model_dir: Path) -> Scored:
         """Return another model's answers to the same images, in the dataset's order of classes."""
+        # Only here: a decision that needs no model does not wait for TensorFlow.
+        from assay.training.precision import apply_runtime
+
+        apply_runtime(self.runtime, self.seed)
+        model = load_model(model_dir)
         raw = predict_split(model, self.test.inputs, task="score the champion on the test split")
         probabilities = apply_temperature(raw, model.info.temperature)
         order = np.array([model.info.classes.index(name) for name in self.dataset.classes])
