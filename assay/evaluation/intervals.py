@@ -129,9 +129,8 @@ def bootstrap_auc(positive: Mask, scores: npt.NDArray[Any], resampler: Resampler
     """
     scores = np.asarray(scores)
     rankings = [SortedScores(positive, row) for row in np.atleast_2d(scores)]
-    values = np.array(
-        [[ranking.auc(counts) for ranking in rankings] for block in resampler.blocks() for counts in block]
-    )
+    # From the rows drawn, not from counts of them: nothing else is asked of these resamples.
+    values = np.array([[ranking.auc_of_rows(rows) for ranking in rankings] for rows in resampler.draws()])
     return values[:, 0] if scores.ndim == 1 else np.ascontiguousarray(values.T)
 
 
