@@ -19,7 +19,11 @@ ROUNDS, QUICK_ROUNDS = 5, 3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; 1 where two ways give different results."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog="All of them take about an hour, and 8 GB in the folder for temporary files (TMPDIR).",
+    )
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="which benchmarks; none: all")
     parser.add_argument("--quick", action="store_true", help="small inputs: all targets within three minutes")
     parser.add_argument("--weights", default="imagenet", help="VGG16's: imagenet, a path, or none (random, as fast)")
@@ -29,21 +33,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+    from assay.errors import AssayError
     from bench.harness import Outcome, Settings
     from bench.report import machine, to_json, to_markdown, to_text
+    from bench.training import FLOAT32, vgg16
 
     names = chosen.names or list(NAMES)
+    # Pipelines are started in folders of their own.
+    weights = str(Path(chosen.weights).resolve()) if Path(chosen.weights).is_file() else chosen.weights
+    try:
+        # Before an hour of measuring: the weights may have to be fetched, or cannot be.
+        vgg16(FLOAT32, weights, None)
+    except AssayError as error:
+        parser.error(f"{error} Random weights are as fast: --weights none")
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="assay-bench-") as folder:
         rounds = QUICK_ROUNDS if chosen.quick else ROUNDS
-        # Pipelines are started in folders of their own.
-        weights = str(Path(chosen.weights).resolve()) if Path(chosen.weights).is_file() else chosen.weights
         settings = Settings(Path(folder), quick=chosen.quick, rounds=rounds, weights=weights)
         for name in names:
             print(f"{name} ...", file=sys.stderr, flush=True)
             started = time.monotonic()
             outcomes.append(importlib.import_module(f"bench.{name}").run(settings))
             print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+            print(to_text(outcomes[-1:]), end="\n\n", file=sys.stderr, flush=True)
     print(to_text(outcomes))
     # Part of the targets is no page: what stands there stays.
     if set(names) == set(NAMES):

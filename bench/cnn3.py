@@ -15,7 +15,7 @@ from bench.harness import Finding, Measurement, Outcome, Settings, Way, combine,
 from bench.images import dataset, png_folder
 from bench.reference import models as reference
 from bench.reference.generator import BATCH, POLICY, flow
-from bench.training import BFLOAT16, FLOAT32, SIDE, automatic, build, config, matmul, quiet, train
+from bench.training import BFLOAT16, FLOAT32, JUDGED, SIDE, automatic, build, config, matmul, quiet, train
 
 # Forward and backward, an image of 96x96.
 GFLOP = 0.436
@@ -29,7 +29,7 @@ DIFFICULTY = 0.1
 def run(settings: Settings) -> Outcome:
     """Compare end-to-end rates, and ours with what the processor multiplies."""
     count = 256 if settings.quick else 1024
-    data = dataset(settings.folder, count, 64)
+    data = dataset(settings.folder, count, JUDGED)
     theirs = reference.cnn3(SIDE)
     batches = flow(png_folder(settings.folder, count), SIDE, augment=True)
     ways: dict[str, Way] = {

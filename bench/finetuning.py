@@ -16,7 +16,7 @@ from bench.harness import Check, Finding, Measurement, Outcome, Settings, Timed,
 from bench.images import CLASSES, dataset, png_folder, tissue
 from bench.reference import models as reference
 from bench.reference.generator import BATCH, flow
-from bench.training import FLOAT32, SIDE, automatic, fresh_cache, quiet, train, vgg16
+from bench.training import FLOAT32, JUDGED, SIDE, automatic, fresh_cache, quiet, train, vgg16
 
 EPOCHS = 10
 # First trained layer, and the target.
@@ -26,7 +26,7 @@ TAILS = {"from block5": ("block5_conv1", 4.5), "last 8 layers": ("block4_conv1",
 def run(settings: Settings) -> Outcome:
     """Compare ten epochs: each image's features once and ten steps from them, against ten steps from pixels."""
     few = 64 if settings.quick else 128
-    data = dataset(settings.folder, few, 32)
+    data = dataset(settings.folder, few, JUDGED)
     batches = flow(png_folder(settings.folder, few), SIDE, augment=False)
     ways: dict[str, Way] = {}
     for name, (first, _) in TAILS.items():

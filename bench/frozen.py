@@ -16,7 +16,7 @@ from bench.harness import Check, Finding, Outcome, Settings, Timed, interleave, 
 from bench.images import dataset, png_folder
 from bench.reference import models as reference
 from bench.reference.generator import BATCH, POLICY, flow
-from bench.training import FLOAT32, SIDE, automatic, config, fresh_cache, quiet, vgg16
+from bench.training import FLOAT32, JUDGED, SIDE, automatic, config, fresh_cache, quiet, vgg16
 
 EPOCHS = 10
 TRIALS = 20
@@ -27,7 +27,7 @@ def run(settings: Settings) -> Outcome:
     """Compare ten epochs of the head, features included, and a search of twenty heads."""
     count = 256 if settings.quick else 1536
     few = 64 if settings.quick else 128
-    data = dataset(settings.folder, count, 32)
+    data = dataset(settings.folder, count, JUDGED)
     theirs = reference.vgg16(SIDE, None)
     batches = flow(png_folder(settings.folder, few), SIDE, augment=False)
 

