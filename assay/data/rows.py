@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def blocks_of(plan: Plan, bounds: Mapping[str, tuple[int, int]]) -> Iterator[Blo
         plan: What the rows are.
         bounds: For each split its first row, which is written at position 0, and the one after its last.
     """
-    size = max(1, min(BLOCK_ROWS, BLOCK_BYTES // plan.row_bytes))
+    size = _block_rows(plan)
     for split, (low, high) in bounds.items():
         # Taken out of the table in large pieces, since each costs as much as decoding several images.
         for start in range(low, high, 16 * size):
@@ -64,6 +65,10 @@ def blocks_of(plan: Plan, bounds: Mapping[str, tuple[int, int]]) -> Iterator[Blo
             for first in range(0, len(rows), size):
                 part = slice(first, first + size)
                 yield Block(split, entries[part], hashes[part], start - low + first)
+
+
+def _block_rows(plan: Plan) -> int:
+    return max(1, min(BLOCK_ROWS, BLOCK_BYTES // plan.row_bytes))
 
 
 def fill(
@@ -87,10 +92,18 @@ def fill(
     threads = workers or max(len(os.sched_getaffinity(0)), source.parallel_reads)
     threads = max(1, min(threads, BLOCKS_BYTES // max(BLOCK_BYTES, plan.row_bytes)))
     train = ChannelStatistics(plan.row_shape[-1])
+    size = _block_rows(plan)
+    # A worker's rows lie where its last ones lay: new memory would be cleared first, page by page.
+    memory = threading.local()
 
     def make(block: Block) -> tuple[int, ChannelStatistics]:
+        if not hasattr(memory, "rows"):
+            memory.rows = np.empty((size, *plan.row_shape), plan.dtype)
+        rows = memory.rows[: len(block.entries)]
+        _decode_block(plan, source, block, rows)
         statistics = ChannelStatistics(plan.row_shape[-1])
-        rows = _decode_block(plan, source, block, statistics)
+        if plan.data.kind == "image" and block.split == "train":
+            statistics.add(rows)
         writers[block.split].write(block.position, rows)
         return len(rows), statistics
 
@@ -121,10 +134,10 @@ def _in_parallel(make: Callable[[Block], T], blocks: Iterable[Block], threads: i
             raise
 
 
-def _decode_block(plan: Plan, source: Source, block: Block, statistics: ChannelStatistics) -> Array:
-    rows = np.empty((len(block.entries), *plan.row_shape), plan.dtype)
+def _decode_block(plan: Plan, source: Source, block: Block, rows: Array) -> None:
+    """Put the pixels (or windows) of a block's entries into ``rows``."""
     size = (plan.row_shape[0], plan.row_shape[1])
-    images, counted = plan.data.kind == "image", block.split == "train"
+    images = plan.data.kind == "image"
     for number, (entry, sha256) in enumerate(zip(block.entries, block.hashes, strict=True)):
         try:
             encoded = source.read(entry)
@@ -136,16 +149,12 @@ def _decode_block(plan: Plan, source: Source, block: Block, statistics: ChannelS
             raise AssayError(f"{entry.uri}: has changed since ingest. Restore it, or run ingest again.")
         try:
             if images:
-                pixels = decode(encoded, plan.data.color_mode, size, plan.data.max_pixels)
-                rows[number] = pixels
-                if counted:
-                    statistics.add(pixels)
+                rows[number] = decode(encoded, plan.data.color_mode, size, plan.data.max_pixels)
             else:
                 rows[number] = _window(encoded, plan.row_shape)
         except Unusable as error:
             message = f"{entry.uri}: cannot be used ({error}). Run ingest again with this config."
             raise AssayError(message) from error
-    return rows
 
 
 def _window(encoded: bytes, shape: tuple[int, ...]) -> Array:

@@ -123,12 +123,13 @@ class ChannelStatistics:
     def __init__(self, channels: int, sums: Sequence[Sequence[int]] | None = None) -> None:
         self.sums = [list(channel) for channel in sums] if sums is not None else [[0, 0, 0] for _ in range(channels)]
 
-    def add(self, image: Array) -> None:
-        """Count the pixels of one image uint8 (H,W,C); fastest right after decoding, in the processor's cache."""
+    def add(self, images: Array) -> None:
+        """Count the pixels, at most 100 million, of one image uint8 (H,W,C) or of several (N,H,W,C)."""
+        plane = images.reshape(-1, *images.shape[-2:])
         # OpenCV adds 8-bit pixels as integers and divides at the end: multiplied back, the sums are off by far less
         # than one half.
-        means, deviations = cv2.meanStdDev(image)
-        pixels = image.shape[0] * image.shape[1]
+        means, deviations = cv2.meanStdDev(plane)
+        pixels = plane.shape[0] * plane.shape[1]
         for sums, mean, deviation in zip(self.sums, means.ravel().tolist(), deviations.ravel().tolist(), strict=True):
             sums[0] += pixels
             sums[1] += round(mean * pixels)

@@ -36,6 +36,15 @@ def test_sums_of_a_large_image_are_exact(lowest: int) -> None:
     assert statistics.sums == exact_sums(image)
 
 
+def test_a_block_of_images_counts_as_its_images() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (7, 5, 6, 3)).astype(np.uint8)
+    together, one_by_one = ChannelStatistics(3), ChannelStatistics(3)
+    together.add(images)
+    for image in images:
+        one_by_one.add(image)
+    assert together.sums == one_by_one.sums
+
+
 @given(st.lists(IMAGES.filter(lambda image: image.shape[-1] == 3), min_size=1, max_size=4))
 def test_parts_give_the_statistics_of_the_whole(images: list[npt.NDArray[np.uint8]]) -> None:
     whole = ChannelStatistics(3)
