@@ -36,8 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from assay.errors import AssayError
     from bench.harness import Outcome, Settings
     from bench.report import machine, to_json, to_markdown, to_text
-    from bench.training import FLOAT32, vgg16
+    from bench.training import FLOAT32, set_up, vgg16
 
+    set_up()
     names = chosen.names or list(NAMES)
     # Pipelines are started in folders of their own.
     weights = str(Path(chosen.weights).resolve()) if Path(chosen.weights).is_file() else chosen.weights

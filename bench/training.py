@@ -19,7 +19,7 @@ from assay.models.transfer import freeze_base, unfreeze_from
 from assay.models.weights import load_weights
 from assay.training.fit import Judged, fit
 from assay.training.inputs import Batches
-from assay.training.precision import resolve_precision
+from assay.training.precision import apply_runtime, resolve_precision
 from bench.harness import Timed, Way
 from bench.reference.generator import BATCH
 
@@ -28,6 +28,12 @@ FLOAT32, BFLOAT16 = "float32", "mixed_bfloat16"
 MATMUL_SIDE = 2048
 # Validation images: as few as can be, since the reference judges none.
 JUDGED = 16
+
+
+def set_up() -> None:
+    """Give this process the threads of a run's step; the reference shares them."""
+    apply_runtime(RuntimeConfig(), seed=0)
+    keras.mixed_precision.set_global_policy(FLOAT32)
 
 
 def matmul(dtype: str, repeats: int = 4) -> Way:

@@ -62,7 +62,11 @@ def _build(inputs: Any, spec: Spec, options: GeneralCnnOptions, blocks: tuple[in
     x = preprocess(inputs, spec, options.preprocessing)
     for block, convolutions in enumerate(blocks, start=1):
         filters = options.width * 2 ** (block - 1)
+        # The largest of four values rectified is the rectified largest: rectifying after the pool gives the same maps
+        # and gradients for a quarter of the work. The last block's convolution, which Grad-CAM shows, keeps its own.
+        after_pool = block < len(blocks)
         for convolution in range(1, convolutions + 1):
+            rectified = not (after_pool and convolution == convolutions)
             arguments = {
                 "name": f"block{block}_conv{convolution}",
                 "strides": options.stride if block == convolution == 1 else 1,
@@ -72,10 +76,12 @@ def _build(inputs: Any, spec: Spec, options: GeneralCnnOptions, blocks: tuple[in
             if options.batch_norm:
                 x = layers.Conv2D(filters, kernel, use_bias=False, **arguments)(x)
                 x = layers.BatchNormalization(momentum=options.norm_momentum, name=f"block{block}_norm{convolution}")(x)
-                x = layers.Activation("relu", name=f"block{block}_relu{convolution}")(x)
+                x = layers.Activation("relu", name=f"block{block}_relu{convolution}")(x) if rectified else x
             else:
-                x = layers.Conv2D(filters, kernel, activation="relu", **arguments)(x)
+                x = layers.Conv2D(filters, kernel, activation="relu" if rectified else None, **arguments)(x)
         x = layers.MaxPooling2D(POOL, name=f"block{block}_pool")(x)
+        if after_pool:
+            x = layers.Activation("relu", name=f"block{block}_relu{convolutions}")(x)
         if options.pool_dropout:
             x = ByteDropout(options.pool_dropout, name=f"block{block}_dropout")(x)
     if options.pooling == "average":

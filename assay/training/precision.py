@@ -108,14 +108,28 @@ def apply_runtime(runtime: RuntimeConfig, seed: int) -> str:
 def _set_threads(workers: int | None) -> None:
     cores = available_cores()
     threads = min(workers, cores) if workers is not None else cores
-    if threads == tf.config.threading.get_intra_op_parallelism_threads():
+    # One operation at a time, on all cores: two at once take the cores and the cache from each other (a step of cnn3
+    # on two cores took 5 to 15 % longer). Several devices have to run side by side.
+    at_once = threads if _several_devices() else 1
+    threading = tf.config.threading
+    if (threads, at_once) == (
+        threading.get_intra_op_parallelism_threads(),
+        threading.get_inter_op_parallelism_threads(),
+    ):
         return
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        threading.set_intra_op_parallelism_threads(threads)
+        threading.set_inter_op_parallelism_threads(at_once)
     except RuntimeError:
         # Fixed at first use in a process. A notebook or a test keeps the number it began with.
         pass
+
+
+def _several_devices() -> bool:
+    """Return whether there is a GPU beside the processor, or the processor is split into several logical devices."""
+    processors = tf.config.list_physical_devices("CPU")
+    split = tf.config.get_logical_device_configuration(processors[0]) or []
+    return bool(tf.config.list_physical_devices("GPU")) or len(split) > 1
 
 
 def available_cores() -> int:
