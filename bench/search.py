@@ -27,7 +27,7 @@ from bench.images import dataset
 from bench.training import quiet
 
 TRIALS, LENGTH, BUDGET = 20, 18, 0.2
-SEEDS, QUICK_SEEDS = 5, 3
+SEEDS, QUICK_SEEDS = 5, 2
 # Convolutional networks on generated tissue: a trial's epoch takes half a second.
 IMAGES, SIDE, DIFFICULTY = 1000, 32, 0.3
 DIGITS = 600  # to train on; the other 1,197 judge

@@ -36,7 +36,7 @@ def set_up() -> None:
     keras.mixed_precision.set_global_policy(FLOAT32)
 
 
-def matmul(dtype: str, repeats: int = 4) -> Way:
+def matmul(dtype: str, repeats: int) -> Way:
     """Return a way that multiplies large matrices and counts GFLOP: the ceiling of what the processor computes."""
     factor = tf.cast(tf.random.normal((MATMUL_SIDE, MATMUL_SIDE)), dtype)
     multiply = tf.function(lambda: tf.matmul(factor, factor))
