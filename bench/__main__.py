@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from assay.errors import AssayError
     from bench.harness import Outcome, Settings
-    from bench.report import machine, to_json, to_markdown, to_text
+    from bench.report import machine, read_json, to_json, to_markdown, to_text
     from bench.training import FLOAT32, set_up, vgg16
 
     set_up()
@@ -58,11 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
             print(to_text(outcomes[-1:]), end="\n\n", file=sys.stderr, flush=True)
     print(to_text(outcomes))
-    # Part of the targets is no page: what stands there stays.
-    if set(names) == set(NAMES):
-        about = machine()
-        chosen.results.write_text(to_json(outcomes, about), encoding="utf-8")
-        chosen.page.write_text(to_markdown(outcomes, about, quick=chosen.quick), encoding="utf-8")
+    # A part that was measured again takes the place of its last measurement; some parts alone are no page.
+    about = machine()
+    found = {one.name: one for one in [*read_json(chosen.results, about, quick=chosen.quick), *outcomes]}
+    if set(found) == set(NAMES):
+        whole = [found[name] for name in NAMES]
+        chosen.results.write_text(to_json(whole, about, quick=chosen.quick), encoding="utf-8")
+        chosen.page.write_text(to_markdown(whole, about, quick=chosen.quick), encoding="utf-8")
     return 0 if all(check.holds for outcome in outcomes for check in outcome.checks) else 1
 
 

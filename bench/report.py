@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from bench.harness import Check, Finding, Measurement, Outcome
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
@@ -83,7 +85,7 @@ def _held(check: Check) -> str:
     return "equal" if check.holds else "DIFFERS"
 
 
-def to_json(outcomes: Sequence[Outcome], about: dict[str, Any]) -> str:
+def to_json(outcomes: Sequence[Outcome], about: dict[str, Any], *, quick: bool) -> str:
     """Return everything that was measured."""
     listed = []
     for outcome in outcomes:
@@ -93,7 +95,17 @@ def to_json(outcomes: Sequence[Outcome], about: dict[str, Any]) -> str:
         for row, check in zip(values["checks"], outcome.checks, strict=True):
             row["holds"] = check.holds
         listed.append(values)
-    return json.dumps({"machine": about, "outcomes": listed}, indent=1) + "\n"
+    return json.dumps({"machine": about, "quick": quick, "outcomes": listed}, indent=1) + "\n"
+
+
+def read_json(path: Path, about: dict[str, Any], *, quick: bool) -> list[Outcome]:
+    """Return what `to_json` wrote of the same machine, versions and kind of run; nothing where it is of another."""
+    if not path.is_file():
+        return []
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    if (kept["machine"], kept["quick"]) != (about, quick):
+        return []
+    return TypeAdapter(list[Outcome]).validate_python(kept["outcomes"])
 
 
 def to_markdown(outcomes: Sequence[Outcome], about: dict[str, Any], *, quick: bool) -> str:

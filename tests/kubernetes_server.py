@@ -2,68 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
-
-class Refused(Exception):
-    """An answer other than 200."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.message = status, message
+from tests.loopback import LoopbackServer, Refused
 
 
-class KubernetesServer:
-    """Answers at `url` from the start to `stop`, with what `answer` returns."""
+class KubernetesServer(LoopbackServer):
+    """Answers with what `answer` returns, and refuses as Kubernetes does."""
 
-    def __init__(self) -> None:
-        server = self
+    def respond(self, method: str, target: str, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+        parts = urlsplit(target)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        return self.answer(method, parts.path, query, body)
 
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *arguments: Any) -> None:
-                """Say nothing."""
+    def explain(self, refused: Refused) -> dict[str, Any]:
+        return {"kind": "Status", "status": "Failure", "message": refused.message, "code": refused.status}
 
-            def _answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                parts = urlsplit(self.path)
-                query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-                try:
-                    status, said = 200, server.answer(self.command, parts.path, query, body)
-                except Refused as refused:
-                    status = refused.status
-                    said = {"kind": "Status", "status": "Failure", "message": refused.message, "code": status}
-                data = json.dumps(said).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_GET = do_POST = do_DELETE = _answer
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def stop(self) -> None:
-        """Answer no more."""
-        self._server.shutdown()
-        self._server.server_close()
-
+    @abstractmethod
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> dict[str, Any]:
         """Answer one request.
 
         Raises:
             Refused: With another status.
         """
-        raise NotImplementedError
 
 
 def write_kubeconfig(path: Path, url: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from bench.harness import Check, Finding, Measurement, Outcome, Timed, combine, interleave, ratio
-from bench.report import figure, machine, to_json, to_markdown, to_text
+from bench.report import figure, machine, read_json, to_json, to_markdown, to_text
 
 
 class Clock:
@@ -84,10 +85,19 @@ def test_the_tables_say_what_was_reached_and_what_differs() -> None:
     assert "| 1 | loss (of few) |" in page and "some processor" in page and "- A note." in page
     assert "| one way | 1,234 | 1,234 | 1,234 | images/s |" in page and "quick run" in page
     assert "quick run" not in to_markdown([_outcome()], about, quick=False)
-    kept = json.loads(to_json([_outcome()], about))
+    kept = json.loads(to_json([_outcome()], about, quick=True))
     assert kept["machine"]["processor"] == "some processor"
     assert kept["outcomes"][0]["findings"][0]["measured"]["values"] == [2, 3, 4]
     assert kept["outcomes"][0]["findings"][0]["reached"] and kept["outcomes"][0]["checks"][0]["holds"]
+
+
+def test_results_are_read_back_where_machine_and_kind_of_run_are_the_same(tmp_path: Path) -> None:
+    about, file = {**machine(), "processor": "some processor"}, tmp_path / "results.json"
+    assert read_json(file, about, quick=False) == []
+    file.write_text(to_json([_outcome()], about, quick=False), encoding="utf-8")
+    assert read_json(file, about, quick=False) == [_outcome()]
+    assert read_json(file, about, quick=True) == []
+    assert read_json(file, {**about, "cores": 1_000}, quick=False) == []
 
 
 def test_figures_have_three_digits() -> None:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.parser import BytesParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -21,16 +19,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import kfp_server_api
 import yaml
 
+from tests.loopback import LoopbackServer, Refused
+
 API = "/apis/v2beta1"
 FINISHED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
-
-
-class Refused(Exception):
-    """An answer other than 200."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.message = status, message
 
 
 @dataclass
@@ -74,44 +66,17 @@ def now() -> str:
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
-class KubeflowServer:
+class KubeflowServer(LoopbackServer):
     """Use as a context manager; `url` is where it answers."""
 
     def __init__(self) -> None:
         self.state = State()
-        server = self
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *arguments: Any) -> None:
-                """Say nothing."""
+    def explain(self, refused: Refused) -> dict[str, Any]:
+        return {"error": refused.message, "message": refused.message}
 
-            def _answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                try:
-                    status, said = 200, server.answer(self.command, self.path, dict(self.headers.items()), body)
-                except Refused as refused:
-                    status, said = refused.status, {"error": refused.message, "message": refused.message}
-                data = said.encode() if isinstance(said, str) else json.dumps(said).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "text/plain" if isinstance(said, str) else "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_GET = do_POST = do_DELETE = _answer
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> KubeflowServer:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Any:
+    def respond(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Any:
         """Answer one request."""
         parts = urlsplit(target)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}

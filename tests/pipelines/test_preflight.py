@@ -24,7 +24,8 @@ from pipelines.cli import main
 from pipelines.client import NoKubernetes
 from pipelines.preflight import most_at_once, preflight, stages
 from pipelines.settings import Settings, load_settings
-from tests.kubernetes_server import KubernetesServer, Refused, write_kubeconfig
+from tests.kubernetes_server import KubernetesServer, write_kubeconfig
+from tests.loopback import Refused
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "/api/v1/namespaces/kubeflow"

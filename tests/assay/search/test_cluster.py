@@ -28,7 +28,8 @@ from assay.search import cluster
 from assay.search.cluster import PROFILE_VARIABLE, ClusterWorkers, parse_indexes, worker_job
 from assay.search.search import run_search
 from assay.storage.objects import open_store
-from tests.kubernetes_server import KubernetesServer, Refused, write_kubeconfig
+from tests.kubernetes_server import KubernetesServer, write_kubeconfig
+from tests.loopback import Refused
 
 NAMESPACE, POD_NAME, UID = "ml", "run-42-search-main", "0c9a61c2-1111-4222-8333-abcdefabcdef"
 POD: dict[str, Any] = {
