@@ -211,6 +211,17 @@ def test_the_same_model_again_changes_nothing(bench: Bench) -> None:
     assert len(bench.registry.history()) == 1
 
 
+def test_a_decision_for_which_no_model_answers_does_not_wait_for_tensorflow(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.run(FAIR)
+    # Whoever imports it now fails.
+    monkeypatch.setitem(sys.modules, "assay.training.precision", None)
+    assert "unchanged" in bench.promote(bench.folder / "evaluation1").reason
+    with pytest.raises(ImportError):
+        bench.run(GOOD)
+
+
 def test_a_repeat_of_the_same_training_is_no_rival(bench: Bench) -> None:
     bench.run(FAIR)
     lucky = bench.run(GOOD, info={"config": {"signal": FAIR}})
