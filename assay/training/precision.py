@@ -111,15 +111,12 @@ def _set_threads(workers: int | None) -> None:
     # One operation at a time, on all cores: two at once take the cores and the cache from each other (a step of cnn3
     # on two cores took 5 to 15 % longer). Several devices have to run side by side.
     at_once = threads if _several_devices() else 1
-    threading = tf.config.threading
-    if (threads, at_once) == (
-        threading.get_intra_op_parallelism_threads(),
-        threading.get_inter_op_parallelism_threads(),
-    ):
+    pools = tf.config.threading
+    if threads == pools.get_intra_op_parallelism_threads() and at_once == pools.get_inter_op_parallelism_threads():
         return
     try:
-        threading.set_intra_op_parallelism_threads(threads)
-        threading.set_inter_op_parallelism_threads(at_once)
+        pools.set_intra_op_parallelism_threads(threads)
+        pools.set_inter_op_parallelism_threads(at_once)
     except RuntimeError:
         # Fixed at first use in a process. A notebook or a test keeps the number it began with.
         pass
