@@ -108,8 +108,8 @@ def apply_runtime(runtime: RuntimeConfig, seed: int) -> str:
 def _set_threads(workers: int | None) -> None:
     cores = available_cores()
     threads = min(workers, cores) if workers is not None else cores
-    # One operation at a time, on all cores: two at once take the cores and the cache from each other (a step of cnn3
-    # on two cores took 5 to 15 % longer). Several devices have to run side by side.
+    # One operation at a time, on all cores: two at once take the cores and the cache from each other. Several devices
+    # have to run side by side.
     at_once = threads if _several_devices() else 1
     pools = tf.config.threading
     if threads == pools.get_intra_op_parallelism_threads() and at_once == pools.get_inter_op_parallelism_threads():

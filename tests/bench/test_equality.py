@@ -50,13 +50,13 @@ def test_a_search_ends_having_spent_what_it_may(settings: Settings, monkeypatch:
     monkeypatch.setattr(search, "LENGTH", 3)
     monkeypatch.setattr(search, "BUDGET", 0.5)
     score, epochs = search.of_perceptrons(settings.folder, "random", 0)
-    assert 0 < score <= 1 and epochs == 12
+    assert 0.4 < score <= 1 and epochs == 12
     score, epochs = search.of_perceptrons(settings.folder, "hyperband", 0)
-    assert 0 < score <= 1 and 3 <= epochs <= 6
+    assert 0.4 < score <= 1 and 3 <= epochs <= 6
 
 
 def test_a_search_of_networks_is_the_pipelines_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "TRIALS", 1)
     monkeypatch.setattr(search, "LENGTH", 1)
     score, epochs = search.of_networks(settings.folder, "random", 0, images=64)
-    assert 0 <= score <= 1 and epochs == 1
+    assert 0.3 < score <= 1 and epochs == 1

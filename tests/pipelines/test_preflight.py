@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,12 @@ from rich.console import Console
 from assay.config import RunConfig, apply_overrides, parse_config
 from assay.errors import AssayError, InputError
 from assay.storage.objects import open_store
-from pipelines.cli import main
 from pipelines.client import NoKubernetes
 from pipelines.preflight import most_at_once, preflight, stages
 from pipelines.settings import Settings, load_settings
 from tests.kubernetes_server import KubernetesServer, write_kubeconfig
 from tests.loopback import Refused
+from tests.pipelines.conftest import assay
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "/api/v1/namespaces/kubeflow"
@@ -404,14 +403,6 @@ def command_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_STORAGE_ROOT", str(settings.storage_root))
     monkeypatch.setenv("ASSAY_IMAGES__CPU", settings.images.cpu)
     monkeypatch.setenv("ASSAY_IMAGES__GPU", settings.images.gpu)
-
-
-def assay(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Return the exit code of a command, run in this process."""
-    monkeypatch.setattr(sys, "argv", ["assay", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
 
 
 @pytest.mark.usefixtures("command_line")
