@@ -139,7 +139,7 @@ def of_perceptrons(folder: Path, tuner: Tuner, seed: int) -> tuple[float, int]:
         "objective": keras_tuner.Objective("val_accuracy", "max"),
         "hyperparameters": problem.space(),
         "allow_new_entries": False,
-        "seed": seed,
+        "seed": seed + 1,  # as in assay.search.tuner: KerasTuner takes 0 for none at all
     }
     oracle = (
         RandomOracle(max_trials=TRIALS, **common)
