@@ -46,12 +46,15 @@ def test_a_made_up_snapshot_is_preprocessed_to_the_files_pixels(settings: Settin
 
 
 def test_a_search_ends_having_spent_what_it_may(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "TRIALS", 4)
+    # Of a seed whose trials learn in so few epochs.
+    seed = 4
     monkeypatch.setattr(search, "LENGTH", 3)
+    monkeypatch.setattr(search, "TRIALS", 2)
+    score, epochs = search.of_perceptrons(settings.folder, "random", seed)
+    assert 0.4 < score <= 1 and epochs == 6
+    monkeypatch.setattr(search, "TRIALS", 4)
     monkeypatch.setattr(search, "BUDGET", 0.5)
-    score, epochs = search.of_perceptrons(settings.folder, "random", 0)
-    assert 0.4 < score <= 1 and epochs == 12
-    score, epochs = search.of_perceptrons(settings.folder, "hyperband", 0)
+    score, epochs = search.of_perceptrons(settings.folder, "hyperband", seed)
     assert 0.4 < score <= 1 and 3 <= epochs <= 6
 
 
