@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 NAMES = ("startup", "augmentation", "cnn3", "frozen", "finetuning", "search", "evaluation", "preprocessing")
+WITH_WEIGHTS = {"frozen", "finetuning"}
 REPOSITORY = Path(__file__).resolve().parent.parent
 # A round more or less changes no ratio by much: what counts is that no way has a round to itself.
 ROUNDS, QUICK_ROUNDS = 5, 3
@@ -44,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     weights = str(Path(chosen.weights).resolve()) if Path(chosen.weights).is_file() else chosen.weights
     try:
         # Before an hour of measuring: the weights may have to be fetched, or cannot be.
-        vgg16(FLOAT32, weights, None)
+        if not WITH_WEIGHTS.isdisjoint(names):
+            vgg16(FLOAT32, weights, None)
     except AssayError as error:
         parser.error(f"{error} Random weights are as fast: --weights none")
     outcomes: list[Outcome] = []

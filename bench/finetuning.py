@@ -15,13 +15,12 @@ from assay.config import RuntimeConfig, TrainConfig
 from assay.data.dataset import Dataset
 from assay.data.shards import write_dataset
 from assay.training.data import training_batches
-from assay.training.feature_cache import CachedModel, cache_features
 from assay.training.fit import fit
 from bench.harness import Check, Finding, Measurement, Outcome, Settings, Timed, Way, combine, interleave
 from bench.images import CLASSES, dataset, png_folder, tissue
 from bench.reference import models as reference
 from bench.reference.generator import BATCH, flow
-from bench.training import FLOAT32, JUDGED, SIDE, automatic, fresh_cache, quiet, train, vgg16
+from bench.training import FLOAT32, JUDGED, SIDE, automatic, cached_features, fresh_cache, quiet, train, vgg16
 
 EPOCHS = 10
 # First trained layer, and the target.
@@ -61,24 +60,17 @@ def run(settings: Settings) -> Outcome:
     )
 
 
-def _cached(model: keras.Model, data: Dataset, runtime: RuntimeConfig) -> CachedModel:
-    with quiet():
-        cached = cache_features(model, data, Policy(), epochs=EPOCHS, seed=0, runtime=runtime, mode="always")
-    assert cached is not None
-    return cached
-
-
 def _features(model: keras.Model, data: Dataset, folder: Path) -> Timed:
     """Compute the features of all images."""
     with fresh_cache(folder) as runtime:
         started = time.perf_counter()
-        _cached(model, data, runtime)
+        cached_features(model, data, runtime, Policy(), epochs=EPOCHS)
         return Timed(len(data.train) + len(data.valid), time.perf_counter() - started)
 
 
 def _steps(model: keras.Model, data: Dataset, runtime: RuntimeConfig) -> Timed:
     """Train on features that are there from the second call on."""
-    cached = _cached(model, data, runtime)
+    cached = cached_features(model, data, runtime, Policy(), epochs=EPOCHS)
     return train(cached.tail, cached.batches(data.train.labels, BATCH, 0, runtime), cached.valid, runtime, 2)
 
 
@@ -101,8 +93,7 @@ def difference(settings: Settings, side: int = 32, images: int = 80, epochs: int
         plain = training_batches(data, Policy(), 8, 3, runtime)
         fit(models[0], plain, data.valid, few_steps, runtime, phase="plain", checkpoint_dir=None, seed=3)
         with fresh_cache(settings.folder) as cache:
-            cached = cache_features(models[1], data, Policy(), epochs=epochs, seed=3, runtime=cache, mode="always")
-            assert cached is not None
+            cached = cached_features(models[1], data, cache, Policy(), epochs=epochs, seed=3)
             batches = cached.batches(data.train.labels, 8, 3, cache)
             fit(cached.tail, batches, cached.valid, few_steps, cache, phase="cached", checkpoint_dir=None, seed=3)
     pairs = zip(models[0].weights, models[1].weights, strict=True)

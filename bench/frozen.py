@@ -10,14 +10,14 @@ import numpy as np
 from assay.augmentation.policy import Policy
 from assay.config import RuntimeConfig
 from assay.data.dataset import Dataset
-from assay.training.feature_cache import CachedModel, cache_features
+from assay.training.feature_cache import CachedModel
 from assay.training.fit import fit
 from assay.training.steps import Forward
 from bench.harness import Check, Finding, Outcome, Settings, Timed, Way, combine, interleave, ratio
 from bench.images import dataset, png_folder
 from bench.reference import models as reference
 from bench.reference.generator import BATCH, POLICY, flow
-from bench.training import FLOAT32, JUDGED, SIDE, automatic, config, fresh_cache, quiet, vgg16
+from bench.training import FLOAT32, JUDGED, SIDE, automatic, cached_features, config, fresh_cache, quiet, vgg16
 
 EPOCHS = 10
 TRIALS = 20
@@ -82,9 +82,8 @@ def run(settings: Settings) -> Outcome:
 
 def train_head(model: object, data: Dataset, policy: Policy, runtime: RuntimeConfig) -> CachedModel:
     """Compute or find the features and train ten epochs on them."""
+    cached = cached_features(model, data, runtime, policy, epochs=EPOCHS)
     with quiet():
-        cached = cache_features(model, data, policy, epochs=EPOCHS, seed=0, runtime=runtime, mode="always")
-        assert cached is not None
         heads = cached.batches(data.train.labels, BATCH, 0, runtime)
         fit(cached.tail, heads, cached.valid, config(EPOCHS), runtime, phase="head", checkpoint_dir=None, seed=0)
     return cached
@@ -94,8 +93,7 @@ def difference(settings: Settings, side: int = 64) -> float:
     """Return the largest difference between predictions from cached features and the whole model's, in float32."""
     data = dataset(settings.folder, 16, 32, side)
     model = vgg16(FLOAT32, settings.weights, None, side=side)
-    with fresh_cache(settings.folder) as runtime, quiet():
-        cached = cache_features(model, data, Policy(), epochs=EPOCHS, seed=0, runtime=runtime, mode="always")
-        assert cached is not None
+    with fresh_cache(settings.folder) as runtime:
+        cached = cached_features(model, data, runtime, Policy(), epochs=EPOCHS)
         from_features = Forward(cached.tail).probabilities(cached.valid.inputs)
     return float(np.abs(from_features - Forward(model).probabilities(data.valid.inputs)).max())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -137,13 +138,11 @@ def _decoder_rate(files: list[Path], write_into: Path | None = None) -> float:
     threads = len(os.sched_getaffinity(0))  # no TensorFlow comes into this process
 
     def work(part: int) -> None:
-        if write_into is None:
+        with (write_into / f"plain-{part}").open("wb") if write_into else contextlib.nullcontext() as out:
             for file in files[part::threads]:
-                decode(file.read_bytes(), "rgb", None, 10**8)
-        else:
-            with (write_into / f"plain-{part}").open("wb") as out:
-                for file in files[part::threads]:
-                    out.write(decode(file.read_bytes(), "rgb", None, 10**8).data)
+                pixels = decode(file.read_bytes(), "rgb", None, 10**8)
+                if out is not None:
+                    out.write(pixels.data)
 
     started = time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:

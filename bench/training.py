@@ -13,10 +13,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from assay.augmentation.policy import Policy
 from assay.config import RuntimeConfig, TrainConfig
+from assay.data.dataset import Dataset
 from assay.models.registry import build_model
 from assay.models.transfer import freeze_base, unfreeze_from
 from assay.models.weights import load_weights
+from assay.training.feature_cache import CachedModel, cache_features
 from assay.training.fit import Judged, fit
 from assay.training.inputs import Batches
 from assay.training.precision import apply_runtime, resolve_precision
@@ -88,6 +91,16 @@ def train(model: keras.Model, batches: Batches, valid: Judged, runtime: RuntimeC
         history = fit(model, batches, valid, config(epochs), runtime, phase="bench", checkpoint_dir=None, seed=0)
     seconds = history.rows[-1]["seconds"] - history.rows[0]["seconds"]
     return Timed((epochs - 1) * len(batches.labels), seconds)
+
+
+def cached_features(
+    model: keras.Model, data: Dataset, runtime: RuntimeConfig, policy: Policy, *, epochs: int, seed: int = 0
+) -> CachedModel:
+    """Compute the features of a model's frozen part, or find them in the runtime's cache."""
+    with quiet():
+        cached = cache_features(model, data, policy, epochs=epochs, seed=seed, runtime=runtime, mode="always")
+    assert cached is not None
+    return cached
 
 
 @contextlib.contextmanager
