@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+LIBRARY = Path(__file__).parent
 
 
 def hash_json(value: Any) -> str:
@@ -34,16 +38,47 @@ def code_version() -> str:
 
 
 @functools.cache
-def sources_version(*packages: str) -> str:
+def sources_version(*roots: str) -> str:
     """Return the SHA-256 (hex) of the library's sources.
 
     Args:
-        packages: Those of the library alone, such as ``training``; none: all of it.
+        roots: Modules, such as ``training.baseline``: of these alone, and of all modules of the library that they
+            import, directly or not; none: of all there are.
+
+    Raises:
+        ValueError: The library has no such module.
     """
-    root = Path(__file__).parent
-    folders = [root / package for package in packages] or [root]
+    sources = _imported(roots) if roots else set(LIBRARY.rglob("*.py"))
     digest = hashlib.sha256()
-    for source in sorted(path for folder in folders for path in folder.rglob("*.py")):
-        digest.update(source.relative_to(root).as_posix().encode())
+    for source in sorted(sources):
+        digest.update(source.relative_to(LIBRARY).as_posix().encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()
+
+
+def _imported(roots: Iterable[str]) -> set[Path]:
+    """Return the files of modules and of all that they import from the library, also inside functions."""
+    found: set[Path] = set()
+    open_ends = [_file_of(root) for root in roots]
+    if None in open_ends:
+        unknown = next(root for root, file in zip(roots, open_ends, strict=True) if file is None)
+        raise ValueError(f"{LIBRARY.name}.{unknown}: no such module")
+    while open_ends:
+        file = open_ends.pop()
+        if file is None or file in found:
+            continue
+        found.add(file)
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            prefix = f"{LIBRARY.name}."
+            open_ends += [_file_of(name.removeprefix(prefix)) for name in names if name.startswith(prefix)]
+    return found
+
+
+def _file_of(module: str) -> Path | None:
+    path = LIBRARY.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)

@@ -21,10 +21,11 @@ from assay.data.sensors import decode_window
 from assay.data.sources.files import SENSOR_EXTENSIONS
 from assay.data.unusable import Unusable, UnusableWindow
 from assay.errors import InputError
-from assay.models.artifact import LoadedModel, ModelInfo, load_model
+from assay.models.artifact import LoadedModel, load_model
+from assay.models.info import ModelInfo
+from assay.registry.versions import ModelRegistry
 from assay.storage.cache import cache_folder
-from assay.storage.objects import open_store
-from assay.storage.registry import ModelRegistry
+from assay.storage.open import open_store
 
 # A spreadsheet takes a cell that begins so for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

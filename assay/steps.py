@@ -11,10 +11,11 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from assay.config import (
     AugmentConfig,
@@ -33,7 +34,7 @@ from assay.hashing import code_version
 from assay.observability.progress import emit
 
 if TYPE_CHECKING:
-    from assay.storage.registry import ModelRegistry
+    from assay.registry.versions import ModelRegistry
 
 
 @dataclass
@@ -112,18 +113,13 @@ def _parse(section: type[SectionType], text: str) -> SectionType:
 
 
 def ingest(
-    data: str,
-    storage_root: str,
-    name: str,
-    skip_unchanged: bool,
-    quality_path: str,
-    metrics_path: str,
+    *, data: str, storage_root: str, name: str, skip_unchanged: bool, quality_path: str, metrics_path: str
 ) -> StepRecord:
     """Read the source; give the snapshot's URI, or an empty value where a model has been trained on just these data."""
     from assay.data.ingest import ingest as run
     from assay.observability.progress import log
-    from assay.storage.objects import open_store
-    from assay.storage.registry import ModelRegistry
+    from assay.registry.versions import ModelRegistry
+    from assay.storage.open import open_store
 
     config = _parse(DataConfig, data)
     with _step("ingest", metrics_path, data=config) as record:
@@ -145,7 +141,9 @@ def _trained_before(registry: ModelRegistry, fingerprint: str) -> bool:
     return any(metadata.get("snapshot_fingerprint") == fingerprint for metadata in known)
 
 
-def preprocess(data: str, snapshot: str, seed: int, runtime: str, dataset_path: str, metrics_path: str) -> StepRecord:
+def preprocess(
+    *, data: str, snapshot: str, seed: int, runtime: str, dataset_path: str, metrics_path: str
+) -> StepRecord:
     """Split, decode, resize and shard a snapshot."""
     from assay.data.preprocess import preprocess as run
 
@@ -158,7 +156,7 @@ def preprocess(data: str, snapshot: str, seed: int, runtime: str, dataset_path: 
 
 
 def preprocess_shard(
-    data: str, snapshot: str, seed: int, runtime: str, index: int, count: int, shard_path: str, metrics_path: str
+    *, data: str, snapshot: str, seed: int, runtime: str, index: int, count: int, shard_path: str, metrics_path: str
 ) -> StepRecord:
     """Do one of ``count`` parts of what preprocess does."""
     from assay.data.preprocess import preprocess_shard as run
@@ -172,7 +170,7 @@ def preprocess_shard(
     return record
 
 
-def merge_shards(shard_paths: list[str], dataset_path: str, metrics_path: str) -> StepRecord:
+def merge_shards(*, shard_paths: list[str], dataset_path: str, metrics_path: str) -> StepRecord:
     """Join the parts to one dataset."""
     from assay.data.preprocess import merge_shards as run
 
@@ -184,106 +182,102 @@ def merge_shards(shard_paths: list[str], dataset_path: str, metrics_path: str) -
 
 
 def augment(
-    augment: str, runtime: str, dataset_path: str, seed: int, policy_path: str, preview_path: str, metrics_path: str
+    *, augment: str, runtime: str, seed: int, dataset_path: str, policy_path: str, preview_path: str, metrics_path: str
 ) -> StepRecord:
-    """Resolve the augmentation policy and show it."""
+    """Resolve the augmentation policy, show it, and put it to the test where that is asked for."""
+    from assay.ablation.run import run_ablation
     from assay.augmentation.augment import augment as run
 
     config = _parse(AugmentConfig, augment)
     with _step("augment", metrics_path, augment=config) as record:
-        result = run(config, Path(dataset_path), Path(policy_path), seed, _parse(RuntimeConfig, runtime))
+        ablate = partial(run_ablation, config=config.ablation, seed=seed, runtime=_parse(RuntimeConfig, runtime))
+        result = run(config, Path(dataset_path), Path(policy_path), seed, ablate=ablate)
         shutil.copyfile(Path(policy_path) / "preview.html", preview_path)
         record.metrics.update(result.metrics)
         record.metadata["policy"] = result.policy.model_dump(mode="json", exclude_defaults=True)
     return record
 
 
-def baseline(
-    baseline: str,
+def train(
+    step: Literal["baseline", "search", "finetune"],
+    *,
+    config: str,
     runtime: str,
-    dataset_path: str,
-    policy_path: str,
     seed: int,
     storage_root: str,
+    dataset_path: str,
+    policy_path: str,
     model_path: str,
-    curves_path: str,
+    page_path: str,
     metrics_path: str,
 ) -> StepRecord:
-    """Train the small network from scratch that anything else must beat."""
+    """Train one candidate: the baseline from scratch, the best of a search, or a fine-tuned pretrained model.
+
+    Args:
+        step: Which one.
+        config: Its section of the config, JSON.
+        runtime: The section of that name, JSON.
+        seed: Of the run.
+        storage_root: Where checkpoints are kept.
+        dataset_path: What preprocess wrote.
+        policy_path: What augment wrote.
+        model_path: Gets the model's artifact.
+        page_path: Gets the learning curves, or the trials of a search.
+        metrics_path: Gets the metrics.
+    """
     from assay.augmentation.policy import load_policy
+
+    section, run = _trainer(step)
+    resolved = _parse(section, config)
+    with _step(step, metrics_path, model_path=model_path, **{step: resolved}) as record:
+        record.metrics.update(
+            run(
+                resolved,
+                _parse(RuntimeConfig, runtime),
+                Path(dataset_path),
+                load_policy(Path(policy_path)),
+                Path(model_path),
+                seed,
+                storage_root,
+                Path(page_path),
+            )
+        )
+    return record
+
+
+def _trainer(step: str) -> tuple[type[Section], Callable[..., dict[str, float]]]:
+    """Return a candidate's section of the config, and what trains it, writes its page and returns its metrics."""
+    if step == "search":
+        from assay.search.search import run_search
+
+        def search(*given: Any) -> dict[str, float]:
+            *what, page = given
+            result = run_search(*what)
+            shutil.copyfile(result.model_dir / "trials.html", page)
+            return result.metrics
+
+        return SearchConfig, search
+
     from assay.training.baseline import train_baseline
-    from assay.training.page import write_page
+    from assay.training.curves_page import write_page
+    from assay.training.finetune import finetune
 
-    config = _parse(BaselineConfig, baseline)
-    with _step("baseline", metrics_path, model_path=model_path, baseline=config) as record:
-        policy = load_policy(Path(policy_path))
-        result = train_baseline(
-            config, _parse(RuntimeConfig, runtime), Path(dataset_path), policy, Path(model_path), seed, storage_root
-        )
-        write_page("baseline", result, Path(curves_path))
-        record.metrics.update(result.metrics)
-    return record
+    def trained(*given: Any) -> dict[str, float]:
+        *what, page = given
+        result = (train_baseline if step == "baseline" else finetune)(*what)
+        write_page(step, result, page)
+        return result.metrics
 
-
-def search(
-    search: str,
-    runtime: str,
-    dataset_path: str,
-    policy_path: str,
-    seed: int,
-    storage_root: str,
-    model_path: str,
-    trials_path: str,
-    metrics_path: str,
-) -> StepRecord:
-    """Search hyperparameters with KerasTuner."""
-    from assay.augmentation.policy import load_policy
-    from assay.search.search import run_search
-
-    config = _parse(SearchConfig, search)
-    with _step("search", metrics_path, model_path=model_path, search=config) as record:
-        policy = load_policy(Path(policy_path))
-        result = run_search(
-            config, _parse(RuntimeConfig, runtime), Path(dataset_path), policy, Path(model_path), seed, storage_root
-        )
-        shutil.copyfile(Path(model_path) / "trials.html", trials_path)
-        record.metrics.update(result.metrics)
-    return record
-
-
-def finetune(
-    finetune: str,
-    runtime: str,
-    dataset_path: str,
-    policy_path: str,
-    seed: int,
-    storage_root: str,
-    model_path: str,
-    curves_path: str,
-    metrics_path: str,
-) -> StepRecord:
-    """Fine-tune a pretrained model: its head on the frozen base, then an unfrozen tail."""
-    from assay.augmentation.policy import load_policy
-    from assay.training.finetune import finetune as run
-    from assay.training.page import write_page
-
-    config = _parse(FinetuneConfig, finetune)
-    with _step("finetune", metrics_path, model_path=model_path, finetune=config) as record:
-        policy = load_policy(Path(policy_path))
-        result = run(
-            config, _parse(RuntimeConfig, runtime), Path(dataset_path), policy, Path(model_path), seed, storage_root
-        )
-        write_page("finetune", result, Path(curves_path))
-        record.metrics.update(result.metrics)
-    return record
+    return (BaselineConfig if step == "baseline" else FinetuneConfig), trained
 
 
 def sweep_row(
+    *,
     sweep: str,
     item: str,
+    storage_root: str,
     dataset_path: str,
     policy_path: str,
-    storage_root: str,
     record_path: str,
     metrics_path: str,
 ) -> StepRecord:
@@ -301,13 +295,13 @@ def sweep_row(
 
 
 def sweep_table(
-    sweep: str, record_paths: list[str], dataset_path: str, page_path: str, table_path: str, metrics_path: str
+    *, sweep: str, record_paths: list[str], dataset_path: str, page_path: str, table_path: str, metrics_path: str
 ) -> StepRecord:
     """Make the table of a sweep's runs."""
-    from assay.sweep.page import to_page
     from assay.sweep.parts import join_items
     from assay.sweep.spec import Sweep
     from assay.sweep.table import to_markdown
+    from assay.sweep.table_page import to_page
 
     with _step("sweep_table", metrics_path) as record:
         table = join_items(Sweep.from_json(sweep), [Path(path) for path in record_paths], Path(dataset_path))
@@ -320,11 +314,12 @@ def sweep_table(
 
 
 def evaluate(
+    *,
     evaluate: str,
     runtime: str,
+    seed: int,
     dataset_path: str,
     candidates: dict[str, str | None],
-    seed: int,
     evaluation_path: str,
     report_path: str,
     leaderboard_path: str,
@@ -353,46 +348,32 @@ def evaluate(
 
 
 def promote(
+    *,
     promote: str,
     runtime: str,
+    seed: int,
     name: str,
     storage_root: str,
+    run_id: str,
     dataset_path: str,
     evaluation_path: str,
-    seed: int,
-    run_id: str,
-    data: str,
-    augment: str,
-    evaluate: str,
     decision_path: str,
     metrics_path: str,
 ) -> StepRecord:
     """Set the challenger against the champion, keep the better one, and write the run's record where it has an id."""
-    from assay.storage.objects import open_store
-    from assay.storage.promote import promote as run
-    from assay.storage.records import make_record, write_record
+    from assay.registry.promote import promote as run
+    from assay.registry.records import make_record, write_record
+    from assay.storage.open import open_store
 
-    config = _parse(PromoteConfig, promote)
+    config, machine = _parse(PromoteConfig, promote), _parse(RuntimeConfig, runtime)
     with _step("promote", metrics_path, promote=config) as record:
-        out = Path(decision_path).parent / "promotion"
-        result = run(
-            config,
-            name,
-            storage_root,
-            Path(evaluation_path),
-            Path(dataset_path),
-            out,
-            seed,
-            _parse(RuntimeConfig, runtime),
-        )
+        evaluated, dataset, out = Path(evaluation_path), Path(dataset_path), Path(decision_path).parent / "promotion"
+        result = run(config, name, storage_root, evaluated, dataset, out, seed, machine)
         shutil.copyfile(out / "decision.md", decision_path)
         record.metrics.update(result.metrics)
         record.metadata.update(version=result.version, champion=result.champion, promoted=result.promoted)
         if run_id:
-            texts = {"data": data, "augment": augment, "evaluate": evaluate, "promote": promote, "runtime": runtime}
-            sections = {section: json.loads(text) for section, text in texts.items()}
-            decision = json.loads((out / "decision.json").read_text(encoding="utf-8"))
-            evaluated, dataset = Path(evaluation_path), Path(dataset_path)
-            write_record(open_store(storage_root), make_record(run_id, sections, seed, evaluated, dataset, decision))
+            sections = {"promote": config, "runtime": machine}
+            write_record(open_store(storage_root), make_record(run_id, sections, seed, evaluated, dataset, out))
         emit({"event": "result", "evaluation": evaluation_path, "promotion": str(out)})
     return record

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 
 from assay.augmentation.parameters import Parameters
-from assay.augmentation.policy import Policy
 from assay.augmentation.warp import Augmenter
+from assay.config import Policy
 from assay.training.inputs import Batches
 from bench.harness import Check, Finding, Outcome, Settings, interleave, ratio
 from bench.images import dataset, png_folder, tissue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from assay.evaluation.intervals import Resampler, bootstrap_auc
+from assay.measures.intervals import Resampler, bootstrap_auc
 from bench.harness import Check, Finding, Outcome, Settings, combine, interleave, ratio
 
 CASES = 32_768  # PatchCamelyon's test split

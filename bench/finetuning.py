@@ -10,8 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from assay.augmentation.policy import Policy
-from assay.config import RuntimeConfig, TrainConfig
+from assay.config import Policy, RuntimeConfig, TrainConfig
 from assay.data.dataset import Dataset
 from assay.data.shards import write_dataset
 from assay.training.data import training_batches

@@ -7,12 +7,11 @@ import time
 
 import numpy as np
 
-from assay.augmentation.policy import Policy
-from assay.config import RuntimeConfig
+from assay.config import Policy, RuntimeConfig
 from assay.data.dataset import Dataset
+from assay.training.compiled import Forward
 from assay.training.feature_cache import CachedModel
 from assay.training.fit import fit
-from assay.training.steps import Forward
 from bench.harness import Check, Finding, Outcome, Settings, Timed, Way, combine, interleave, ratio
 from bench.images import dataset, png_folder
 from bench.reference import models as reference

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.data.dataset import Dataset
-from assay.data.demo.tissue import Tissue
 from assay.data.shards import write_dataset
+from assay.data.sources.demo.tissue import Tissue
 
 CLASSES = Tissue.classes
 

@@ -16,8 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from assay.augmentation.policy import Policy
-from assay.config import RuntimeConfig, SearchConfig
+from assay.config import Policy, RuntimeConfig, SearchConfig
 from assay.search.oracles import COMPLETED, EPOCHS, RUNNING, HyperbandOracle, RandomOracle
 from assay.search.plan import budget_epochs, plan_brackets
 from assay.search.results import TRIALS_FILE

@@ -13,16 +13,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from assay.augmentation.policy import Policy
-from assay.config import RuntimeConfig, TrainConfig
+from assay.config import Policy, RuntimeConfig, TrainConfig
 from assay.data.dataset import Dataset
-from assay.models.registry import build_model
+from assay.models.catalog import build_model
 from assay.models.transfer import freeze_base, unfreeze_from
 from assay.models.weights import load_weights
+from assay.runtime import apply_runtime, resolve_precision
 from assay.training.feature_cache import CachedModel, cache_features
 from assay.training.fit import Judged, fit
 from assay.training.inputs import Batches
-from assay.training.precision import apply_runtime, resolve_precision
 from bench.harness import Timed, Way
 from bench.reference.generator import BATCH
 

@@ -16,11 +16,11 @@ from rich.console import Console
 from assay.config import Section, parse_section
 from assay.errors import InputError
 from assay.hashing import code_version
-from assay.storage.objects import new_file
+from assay.storage.files import new_file
 from assay.sweep.run import Outcome, Worker
 from assay.sweep.spec import Sweep, load_sweep
 from assay.sweep.table import Line, to_markdown
-from pipelines.sweeping import run_sweep_locally
+from pipelines.local.sweep import run_sweep_locally
 
 
 class Budget(Section):

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from assay.storage.records import RunRecord
+    from assay.registry.records import RunRecord
 
 # One thread a library: the suite runs in several processes on few cores.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

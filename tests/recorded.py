@@ -7,9 +7,9 @@ from typing import Any
 
 from assay import steps
 from assay.config import parse_config
-from assay.storage.objects import open_store
-from assay.storage.records import RunRecord, read_record
-from pipelines.training import pipeline_arguments
+from assay.registry.records import RunRecord, read_record
+from assay.storage.open import open_store
+from pipelines.graphs.training import pipeline_arguments
 
 SECTIONS: dict[str, Any] = {
     "data": {"source": "demo://tissue?images=120&size=16&slides=24&difficulty=0.2", "image_size": [16, 16]},
@@ -25,23 +25,46 @@ def recorded_run(folder: Path, run_id: str) -> RunRecord:
     """Run all steps with one candidate below a folder, its store included, and return the record in the store."""
     config = parse_config({"version": 1, "name": "tiny", "storage": {"root": str(folder / "store")}, **SECTIONS})
     given = pipeline_arguments(config)
-    names = ("dataset", "policy", "model", "evaluation", "page", "curves.html", "decision")
-    at = {name.removesuffix(".html"): str(folder / name) for name in names}
-    data, runtime, root, marker = given["data"], given["runtime"], given["storage_root"], str(folder / "metrics")
-    snapshot = steps.ingest(data, root, "tiny", False, at["page"], marker).value
-    steps.preprocess(data, snapshot, 0, runtime, at["dataset"], marker)
-    steps.augment(given["augment_config"], runtime, at["dataset"], 0, at["policy"], at["page"], marker)
-    steps.baseline(
-        given["baseline_config"], runtime, at["dataset"], at["policy"], 0, root, at["model"], at["curves"], marker
+    at = {name: str(folder / name) for name in ("dataset", "policy", "model", "evaluation", "decision")}
+    root, page, marker = given["storage_root"], str(folder / "page"), str(folder / "metrics")
+    common = {"runtime": given["runtime"], "seed": 0, "dataset_path": at["dataset"], "metrics_path": marker}
+    snapshot = steps.ingest(
+        data=given["data"],
+        storage_root=root,
+        name="tiny",
+        skip_unchanged=False,
+        quality_path=page,
+        metrics_path=marker,
+    ).value
+    steps.preprocess(data=given["data"], snapshot=snapshot, **common)
+    steps.augment(augment=given["augment_config"], policy_path=at["policy"], preview_path=page, **common)
+    steps.train(
+        "baseline",
+        config=given["baseline_config"],
+        storage_root=root,
+        policy_path=at["policy"],
+        model_path=at["model"],
+        page_path=page,
+        **common,
     )
     steps.evaluate(
-        given["evaluate_config"], runtime, at["dataset"], {"baseline": at["model"]}, 0, at["evaluation"], at["page"],
-        at["page"], at["page"], marker,
-    )  # fmt: skip
+        evaluate=given["evaluate_config"],
+        candidates={"baseline": at["model"]},
+        evaluation_path=at["evaluation"],
+        report_path=page,
+        leaderboard_path=page,
+        classification_path=page,
+        **common,
+    )
     steps.promote(
-        given["promote_config"], runtime, "tiny", root, at["dataset"], at["evaluation"], 0, run_id, data,
-        given["augment_config"], given["evaluate_config"], at["decision"], marker,
-    )  # fmt: skip
+        promote=given["promote_config"],
+        name="tiny",
+        storage_root=root,
+        run_id=run_id,
+        evaluation_path=at["evaluation"],
+        decision_path=at["decision"],
+        **common,
+    )
     record = read_record(open_store(root), run_id)
     assert record is not None
     return record

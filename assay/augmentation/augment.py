@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from assay.augmentation.examples import choose_examples
 from assay.augmentation.operations import active_operations
-from assay.augmentation.policy import POLICY_FILE, Policy, save_policy
+from assay.augmentation.policy import POLICY_FILE, save_policy
 from assay.augmentation.preview import write_preview
 from assay.augmentation.sensor_preview import write_sensor_preview
 from assay.augmentation.warp import check_fits
-from assay.config import AugmentConfig, RuntimeConfig
+from assay.config import AugmentConfig, Policy
 from assay.data.dataset import Dataset, Split
 from assay.errors import InputError
 from assay.observability.progress import log
-from assay.storage.objects import new_file
+from assay.storage.files import new_file
 
 PREVIEW_FILE = "preview.html"
 
@@ -35,9 +37,26 @@ class AugmentResult:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-def augment(
-    augment: AugmentConfig, dataset_dir: Path, out_dir: Path, seed: int, runtime: RuntimeConfig
-) -> AugmentResult:
+class Recommendation(Protocol):
+    """What came of putting a policy to the test.
+
+    Attributes:
+        recommended: The policy without what harms.
+        metrics: Flat names, finite values.
+    """
+
+    @property
+    def recommended(self) -> Policy: ...
+
+    @property
+    def metrics(self) -> dict[str, float]: ...
+
+
+# Puts a policy to the test on a data set and writes what it found into a folder: training lies above this package.
+Ablate = Callable[[Policy, Dataset, Path], Recommendation]
+
+
+def augment(augment: AugmentConfig, dataset_dir: Path, out_dir: Path, seed: int, *, ablate: Ablate) -> AugmentResult:
     """Resolve the policy, show it and, where asked, measure which of its operations help.
 
     Args:
@@ -46,7 +65,7 @@ def augment(
         out_dir: Created where missing; gets ``preview.html``, ``ablation.csv``, ``.md`` and ``.html`` where the
             ablation is enabled, and last ``policy.json``.
         seed: Of the run.
-        runtime: For the ablation's models.
+        ablate: Called where the ablation is enabled and the policy holds an operation.
 
     Returns:
         The policy that the rest of the run takes, and metrics.
@@ -80,9 +99,7 @@ def augment(
     metrics["augment_operations"] = float(len(operations))
     if augment.ablation.enabled:
         if operations:
-            from assay.augmentation.ablation import run_ablation
-
-            result = run_ablation(augment.ablation, policy, dataset, out_dir, seed, runtime)
+            result = ablate(policy, dataset, out_dir)
             metrics |= result.metrics
             if augment.ablation.adopt:
                 policy = result.recommended
@@ -108,7 +125,7 @@ def check_sensor(policy: Policy) -> None:
 
 
 def _whitened(split: Split, images: np.ndarray, seed: int) -> np.ndarray:
-    from assay.models.whitening import fit_whitening
+    from assay.augmentation.whitening import fit_whitening
 
     whitening = fit_whitening(split.inputs, seed=seed)
     values = images.reshape(len(images), -1).astype(np.float32) / 255 - whitening.mean

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assay.augmentation.parameters import Parameters
-from assay.augmentation.policy import Policy
+from assay.config import Policy
 
 # Values of `Parameters` by name.
 Change = dict[str, float]

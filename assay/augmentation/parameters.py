@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from assay.augmentation.policy import Policy
 from assay.augmentation.streams import uniforms
+from assay.config import Policy
 
 # One position in an image's stream for each draw. They are fixed, so that leaving one operation out of a
 # policy leaves the draws of all others as they were: an ablation then compares like with like.

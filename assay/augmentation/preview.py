@@ -18,8 +18,8 @@ import numpy as np
 
 from assay.augmentation.operations import OPERATIONS, Change, Operation, active_operations, describe
 from assay.augmentation.parameters import Parameters, draw, matrices
-from assay.augmentation.policy import Policy
 from assay.augmentation.warp import Augmenter
+from assay.config import Policy
 
 _TEMPLATE = Path(__file__).with_name("preview.html.j2")
 _LARGEST_SIDE = 320

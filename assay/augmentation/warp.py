@@ -9,7 +9,7 @@ import numpy as np
 
 from assay.augmentation.color import color_matrices
 from assay.augmentation.parameters import Parameters, draw, matrices
-from assay.augmentation.policy import Policy
+from assay.config import Policy
 from assay.errors import InputError
 
 _BORDERS = {"nearest": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT}

@@ -18,7 +18,8 @@ from assay.data.summary import summarise
 from assay.data.survey import Survey, survey
 from assay.errors import InputError
 from assay.observability.progress import log
-from assay.storage.objects import disk_errors, is_remote, open_store
+from assay.storage.files import disk_errors
+from assay.storage.open import is_remote, open_store
 
 _MARKER = "snapshot.json"
 

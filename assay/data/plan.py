@@ -20,7 +20,7 @@ from assay.data.splitting import assign_splits
 from assay.errors import InputError, did_you_mean
 from assay.hashing import hash_json
 from assay.observability.progress import log
-from assay.storage.objects import is_remote, open_store
+from assay.storage.open import is_remote, open_store
 
 if TYPE_CHECKING:
     import pandas as pd

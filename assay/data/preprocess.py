@@ -25,7 +25,7 @@ from assay.data.shards import SHARD_BYTES, ChannelStatistics, SplitWriter, write
 from assay.data.unusable import UnusableWindow
 from assay.errors import InputError
 from assay.observability.progress import Progress, log
-from assay.storage.objects import disk_errors, new_folder
+from assay.storage.files import disk_errors, new_folder
 
 PART_FILE = "part.json"
 COPY_ROWS = 4096

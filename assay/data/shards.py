@@ -16,7 +16,7 @@ import numpy as np
 from assay.data.dataset import DATASET_FILE, SCHEMA_VERSION, SPLITS, Array, Dataset, Labels
 from assay.data.missing import window_statistics
 from assay.hashing import hash_json
-from assay.storage.objects import disk_errors, new_folder
+from assay.storage.files import disk_errors, new_folder
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from assay.evaluation import words
-from assay.evaluation.metrics import METRICS
 from assay.evaluation.results import Candidate, Evaluation
 from assay.hashing import code_version
+from assay.measures.metrics import METRICS
+from assay.pages import numbers
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -20,14 +21,14 @@ def render_leaderboard(evaluation: Evaluation) -> str:
     for one in evaluation.candidates:
         cells = [
             f"**{_cell(one.name)}** ({_cell(one.info.name)})" + (" ★" if one is evaluation.best else ""),
-            words.score(one.valid_metrics.values["auc"]),
+            numbers.score(one.valid_metrics.values["auc"]),
             *(_with_interval(one, name) for name in ("auc", "accuracy", "sensitivity", "specificity")),
             _gain(evaluation, one),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     if evaluation.views is not None:
         views = evaluation.views
-        text = f"{words.score(views.metrics.values['auc'])} ({words.interval_of(views.intervals['auc'])})"
+        text = f"{numbers.score(views.metrics.values['auc'])} ({numbers.interval_of(views.intervals['auc'])})"
         lines.append(f"| {evaluation.best.name}, mean of {views.views} views | | {text} | | | | |")
     chosen = "log loss" if evaluation.chosen_by == "val_log_loss" else "AUC"
     lines += ["", f"★ best by validation {chosen}. {words.how_intervals(evaluation)}.", ""]
@@ -76,8 +77,8 @@ def _with_interval(one: Candidate, name: str) -> str:
     value = one.test_metrics.values[name]
     if name in one.test_metrics.undefined:
         return ""
-    interval = words.interval_of(one.intervals[name])
-    return words.score(value) + (f" ({interval})" if interval else "")
+    interval = numbers.interval_of(one.intervals[name])
+    return numbers.score(value) + (f" ({interval})" if interval else "")
 
 
 def _gain(evaluation: Evaluation, one: Candidate) -> str:
@@ -86,8 +87,8 @@ def _gain(evaluation: Evaluation, one: Candidate) -> str:
     if found is None:
         return ""
     low, high = found.auc.interval.low, found.auc.interval.high
-    p = words.p_value(found.auc_p_holm)
-    return f"{words.signed(found.auc.difference)} ({words.signed(low)} to {words.signed(high)}" + (
+    p = numbers.p_value(found.auc_p_holm)
+    return f"{numbers.signed(found.auc.difference)} ({numbers.signed(low)} to {numbers.signed(high)}" + (
         f", {p})" if p else ")"
     )
 

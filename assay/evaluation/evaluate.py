@@ -15,18 +15,19 @@ import numpy.typing as npt
 from assay.config import EvaluateConfig, RuntimeConfig
 from assay.data.dataset import Dataset, Split
 from assay.errors import AssayError, InputError
-from assay.evaluation.calibration import Temperature, fit_temperature
-from assay.evaluation.comparison import compare_samples, holm
-from assay.evaluation.intervals import Interval, Resampler, bootstrap_metrics, metric_intervals, wilson_interval
-from assay.evaluation.metrics import PointMetrics, Scored, decide, per_class_table, point_metrics
 from assay.evaluation.predictions import eight_views, predict_split, uncalibrated, validation_probabilities
-from assay.evaluation.ranking import Floats, roc_auc
 from assay.evaluation.results import Candidate, Comparison, Evaluation, GroupRow, Views
-from assay.evaluation.thresholds import Threshold, choose_threshold
 from assay.hashing import hash_json
-from assay.models.artifact import ModelInfo, apply_temperature, load_model, read_info
+from assay.measures.calibration import Temperature, apply_temperature, fit_temperature
+from assay.measures.comparison import compare_samples, holm
+from assay.measures.intervals import Interval, Resampler, bootstrap_metrics, metric_intervals, wilson_interval
+from assay.measures.metrics import PointMetrics, Scored, decide, per_class_table, point_metrics
+from assay.measures.ranking import Floats, roc_auc
+from assay.measures.thresholds import Threshold, choose_threshold
+from assay.models.artifact import load_model
+from assay.models.info import ModelInfo, read_info
 from assay.observability.progress import log
-from assay.storage.objects import new_folder
+from assay.storage.files import new_folder
 
 # Below this a group's score says nothing of the group.
 FEWEST_IN_GROUP = 5
@@ -98,7 +99,7 @@ def evaluate(
         AssayError: A candidate gives something other than probabilities.
     """
     from assay.evaluation import outputs
-    from assay.training.precision import apply_runtime
+    from assay.runtime import apply_runtime
 
     if not candidates:
         raise InputError(
@@ -170,7 +171,7 @@ def evaluate_model(
     """Judge one finished model as it is served: at its stored threshold and temperature.
 
     The draws depend on the split, the groups, ``resamples`` and ``seed`` alone, so that two models judged with the
-    same ones can be compared in pairs (`assay.evaluation.comparison.compare_samples`).
+    same ones can be compared in pairs (`assay.measures.comparison.compare_samples`).
 
     Args:
         model_dir: The artifact's folder.

@@ -142,6 +142,7 @@ class _Probe:
 
     def _evidence(self, before: Any, classes: npt.NDArray[np.int64]) -> Any:
         """Return the log-odds of each row's class against all others, summed."""
+        import keras
         import tensorflow as tf
 
         if self.activation in ("softmax", "sigmoid"):
@@ -149,10 +150,10 @@ class _Probe:
             if self.final.use_bias:
                 logits += tf.cast(self.final.bias, tf.float32)
         else:
-            logits = tf.math.log(tf.maximum(before, 1e-7))
+            logits = tf.math.log(tf.maximum(before, keras.backend.epsilon()))
         if logits.shape[-1] == 1:
             if self.activation != "sigmoid":
-                logits -= tf.math.log(tf.maximum(1 - before, 1e-7))
+                logits -= tf.math.log(tf.maximum(1 - before, keras.backend.epsilon()))
             return tf.reduce_sum(logits[:, 0] * tf.constant(np.where(classes == 1, 1.0, -1.0), tf.float32))
         chosen = tf.one_hot(classes, logits.shape[-1], dtype=tf.float32)
         others = tf.reduce_logsumexp(logits - 1e9 * chosen, axis=1)

@@ -7,12 +7,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-from assay.evaluation.comparison import PairedDifference
-from assay.evaluation.metrics import confusion_matrix
-from assay.evaluation.plots import roc_points
 from assay.evaluation.results import Candidate, Comparison, Evaluation, finite
 from assay.hashing import code_version
+from assay.measures.comparison import PairedDifference
+from assay.measures.metrics import confusion_matrix
 from assay.models.artifact import copy_model, update_info
+from assay.pages.plots import roc_points
 
 SCHEMA_VERSION = 1
 
@@ -108,6 +108,8 @@ def comparison(evaluation: Evaluation) -> dict[str, Any]:
             "counts": dict(dataset.counts["test"]),
             "groups": resampler.units if resampler.grouped else None,
         },
+        "config": config.model_dump(mode="json"),
+        "policy": evaluation.best.info.config.get("policy") or {},
         "intervals": {
             "confidence": config.confidence,
             "method": resampler.method,

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.evaluation.gradcam import explain, overlay
-from assay.evaluation.metrics import Scored
 from assay.evaluation.results import Evaluation
+from assay.measures.metrics import Scored
 from assay.models.artifact import load_model
 
 Array = npt.NDArray[Any]

@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from assay.evaluation import plots, words
-from assay.evaluation.calibration import reliability_curve
-from assay.evaluation.intervals import Interval
-from assay.evaluation.metrics import METRICS, confusion_matrix
-from assay.evaluation.pages import page_template
+from assay.evaluation import words
 from assay.evaluation.pictures import gallery, worst_mistakes
 from assay.evaluation.results import Candidate, Evaluation
-from assay.evaluation.svg import interval_bar
 from assay.hashing import code_version
+from assay.measures.calibration import reliability_curve
+from assay.measures.intervals import Interval
+from assay.measures.metrics import METRICS, confusion_matrix
+from assay.pages import numbers, plots
+from assay.pages.svg import interval_bar
+from assay.pages.template import page_template
 
 MOST_CLASSES_DRAWN = 8
 MOST_CONFUSION_CLASSES = 24
@@ -95,7 +96,7 @@ def _key_figures(evaluation: Evaluation) -> list[KeyFigure]:
     figures = []
     for name in names:
         metric = METRICS[name]
-        form = words.score if name in ("auc", "f1") else words.percent
+        form = numbers.score if name in ("auc", "f1") else numbers.percent
         meaning = metric.meaning if evaluation.binary else metric.meaning_of_many or metric.meaning
         meaning = meaning.replace("images", evaluation.unit).replace("image", evaluation.unit[:-1])
         undefined = best.test_metrics.undefined.get(name)
@@ -103,7 +104,7 @@ def _key_figures(evaluation: Evaluation) -> list[KeyFigure]:
             KeyFigure(
                 metric.title,
                 form(best.test_metrics.values[name]),
-                undefined or words.interval_of(best.intervals[name], form),
+                undefined or numbers.interval_of(best.intervals[name], form),
                 meaning,
             )
         )
@@ -138,23 +139,23 @@ def _leaderboard_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
                     scale,
                     style="s1" if one is best else "s5",
                     reference=best.test_metrics.values["auc"],
-                    label=f"{one.name}: test AUC {words.score(value)}, {words.interval_of(interval)}",
+                    label=f"{one.name}: test AUC {numbers.score(value)}, {numbers.interval_of(interval)}",
                 ),
                 "cells": [
                     (
                         METRICS[name].title,
                         form(one.test_metrics.values[name]),
-                        words.interval_of(one.intervals[name], form),
+                        numbers.interval_of(one.intervals[name], form),
                     )
                     for name, form in (
-                        ("auc", words.score),
-                        ("sensitivity", words.percent),
-                        ("specificity", words.percent),
-                        ("accuracy", words.percent),
+                        ("auc", numbers.score),
+                        ("sensitivity", numbers.percent),
+                        ("specificity", numbers.percent),
+                        ("accuracy", numbers.percent),
                     )
                 ],
                 "gain": None if against is None else against.auc,
-                "gain_p": "" if against is None else words.p_value(against.auc_p_holm),
+                "gain_p": "" if against is None else numbers.p_value(against.auc_p_holm),
             }
         )
     return [{**row, "scale": scale} for row in rows]
@@ -173,8 +174,8 @@ def _comparison_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
                 "first": one.candidate,
                 "second": one.against,
                 "parts": [
-                    ("AUC", one.auc, words.p_value(one.auc_p_holm)),
-                    ("accuracy", one.accuracy, words.p_value(one.accuracy_p_holm)),
+                    ("AUC", one.auc, numbers.p_value(one.auc_p_holm)),
+                    ("accuracy", one.accuracy, numbers.p_value(one.accuracy_p_holm)),
                 ],
             }
         )
@@ -187,12 +188,12 @@ def _views_row(evaluation: Evaluation) -> dict[str, Any] | None:
         return None
     return {
         "views": views.views,
-        "auc": words.score(views.metrics.values["auc"]),
-        "interval": words.interval_of(views.intervals["auc"]),
-        "accuracy": words.percent(views.metrics.values["accuracy"]),
-        "gain": words.signed(views.gain.difference),
-        "gain_interval": f"{words.signed(views.gain.interval.low)} to {words.signed(views.gain.interval.high)}",
-        "p": words.p_value(views.gain.p_value),
+        "auc": numbers.score(views.metrics.values["auc"]),
+        "interval": numbers.interval_of(views.intervals["auc"]),
+        "accuracy": numbers.percent(views.metrics.values["accuracy"]),
+        "gain": numbers.signed(views.gain.difference),
+        "gain_interval": f"{numbers.signed(views.gain.interval.low)} to {numbers.signed(views.gain.interval.high)}",
+        "p": numbers.p_value(views.gain.p_value),
     }
 
 
@@ -209,7 +210,7 @@ def _separation(evaluation: Evaluation) -> list[tuple[str, plots.Figure]]:
     shown = sorted((one for one in rankings if not math.isnan(one[2])), key=lambda one: one[2])[:MOST_CLASSES_DRAWN]
     if not shown:
         return []
-    roc = [plots.Curve(f"{name} {words.score(auc)}", *plots.roc_points(ranking)[:2]) for name, ranking, auc in shown]
+    roc = [plots.Curve(f"{name} {numbers.score(auc)}", *plots.roc_points(ranking)[:2]) for name, ranking, auc in shown]
     recall = [plots.Curve(name, *plots.precision_recall_points(ranking)) for name, ranking, _ in shown]
     title = "ROC of each class against the rest"
     if len(rankings) > len(shown):
@@ -225,13 +226,13 @@ def _binary_separation(evaluation: Evaluation) -> list[tuple[str, plots.Figure]]
     values = best.test_metrics.values
     curves = [
         plots.Curve(
-            f"{one.name} {words.score(one.test_metrics.values['auc'])}", *plots.roc_points(one.test.rankings[0])[:2]
+            f"{one.name} {numbers.score(one.test_metrics.values['auc'])}", *plots.roc_points(one.test.rankings[0])[:2]
         )
         for one in evaluation.candidates[:MOST_CLASSES_DRAWN]
     ]
     recall = [
         plots.Curve(
-            f"{one.name} {words.score(one.test_metrics.values['pr_auc'])}",
+            f"{one.name} {numbers.score(one.test_metrics.values['pr_auc'])}",
             *plots.precision_recall_points(one.test.rankings[0]),
         )
         for one in evaluation.candidates[:MOST_CLASSES_DRAWN]
@@ -267,8 +268,8 @@ def _metric_rows(evaluation: Evaluation) -> list[dict[str, str]]:
         rows.append(
             {
                 "title": metric.title,
-                "value": words.score(best.test_metrics.values[name]),
-                "interval": words.interval_of(best.intervals[name]),
+                "value": numbers.score(best.test_metrics.values[name]),
+                "interval": numbers.interval_of(best.intervals[name]),
                 "method": best.intervals[name].method,
                 "meaning": meaning.replace("images", evaluation.unit).replace("image", evaluation.unit[:-1]),
                 "undefined": best.test_metrics.undefined.get(name, ""),
@@ -298,7 +299,7 @@ def _confusion(evaluation: Evaluation) -> dict[str, Any] | None:
                 {
                     "count": int(matrix[truth, decided]),
                     "share": 0.0 if math.isnan(share) else share,
-                    "percent": words.percent(share),
+                    "percent": numbers.percent(share),
                     "right": truth == decided,
                     "outcome": outcome if evaluation.binary else "",
                 }
@@ -323,7 +324,7 @@ def _confused_pairs(evaluation: Evaluation) -> list[dict[str, Any]]:
             "truth": classes[truth],
             "decided": classes[decided],
             "count": int(matrix[truth, decided]),
-            "percent": words.percent(float(matrix[truth, decided] / totals[truth])),
+            "percent": numbers.percent(float(matrix[truth, decided] / totals[truth])),
         }
         for truth, decided in pairs.tolist()
     ]
@@ -346,8 +347,8 @@ def _calibration(evaluation: Evaluation) -> dict[str, Any]:
     figure = plots.calibration_figure(before, reliability_curve(happened, claimed, confidence=confidence), claim)
     return {
         "figure": figure,
-        "ece": words.score(best.test_metrics.values["ece"]),
-        "interval": words.interval_of(best.intervals["ece"]),
+        "ece": numbers.score(best.test_metrics.values["ece"]),
+        "interval": numbers.interval_of(best.intervals["ece"]),
         "temperature": best.temperature,
         "changed": changed,
         "poor": best.test_metrics.values["ece"] > POOR_CALIBRATION,
@@ -377,16 +378,16 @@ def _groups(evaluation: Evaluation) -> dict[str, Any] | None:
                     scale,
                     style="s1",
                     reference=evaluation.best.test_metrics.values["accuracy"],
-                    label=f"{row.name}: accuracy {words.percent(row.accuracy)}",
+                    label=f"{row.name}: accuracy {numbers.percent(row.accuracy)}",
                 ),
             )
             for row in shown
         ],
         "count": len(rows),
         "worst": shown[0],
-        "median": words.percent(float(np.median(accuracies))),
-        "low": words.percent(float(np.quantile(accuracies, 0.1))),
-        "high": words.percent(float(np.quantile(accuracies, 0.9))),
+        "median": numbers.percent(float(np.median(accuracies))),
+        "low": numbers.percent(float(np.quantile(accuracies, 0.1))),
+        "high": numbers.percent(float(np.quantile(accuracies, 0.9))),
         "scale": scale,
     }
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from assay.config import EvaluateConfig
 from assay.data.dataset import Dataset, ShardedArray
-from assay.evaluation.calibration import Temperature
-from assay.evaluation.comparison import PairedDifference
-from assay.evaluation.intervals import Interval, Resampler
-from assay.evaluation.metrics import METRICS, PointMetrics, Scored
-from assay.evaluation.thresholds import Threshold
-from assay.models.artifact import ModelInfo
+from assay.measures.calibration import Temperature
+from assay.measures.comparison import PairedDifference
+from assay.measures.intervals import Interval, Resampler
+from assay.measures.metrics import METRICS, PointMetrics, Scored
+from assay.measures.thresholds import Threshold
+from assay.models.info import ModelInfo
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import Field
 
 from assay.errors import InputError
+from assay.models.catalog import ModelOptions, Spec, register
 from assay.models.heads import output_layer, pooled_head
 from assay.models.preprocessing import BackboneMode, BackbonePreprocessing, preprocess
-from assay.models.registry import ModelOptions, Spec, register
 
 
 @dataclass(frozen=True)

@@ -8,105 +8,24 @@ folder holds no model.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from assay.errors import AssayError, InputError
-from assay.hashing import code_version, hash_file
+from assay.hashing import hash_file
+from assay.measures.calibration import apply_temperature
+from assay.models.info import INFO_FILE, KERAS_FILE, SAVED_MODEL_DIR, ModelInfo, read_info
 
 if TYPE_CHECKING:
     import keras
-
-INFO_FILE = "model.json"
-KERAS_FILE = "model.keras"
-SAVED_MODEL_DIR = "saved_model"
-# A probability below this counts as this: its logarithm must be finite in float32.
-SMALLEST_PROBABILITY = 1e-30
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-class ModelInfo(BaseModel):
-    """What is known of a model besides its weights; the content of ``model.json``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-    schema_version: Literal[1] = 1
-    name: str = Field(description="the registered architecture, such as vgg16")
-    classes: tuple[str, ...] = Field(min_length=2, description="class names, in the order of the probabilities")
-    positive_index: int = Field(-1, description="index of the class to detect; -1: the last")
-    kind: Literal["image", "sensor"] = "image"
-    input_shape: tuple[int, ...] = Field(description="H,W,C of images in pixels, or T,C of sensor windows")
-    color_mode: Literal["rgb", "grayscale"] = "rgb"
-    preprocessing: str = Field("", description="what the network itself does to raw pixels, in words")
-    missing: Literal["error", "mean", "interpolate"] = Field("error", description="filling of missing sensor values")
-    channel_means: tuple[float, ...] = Field((), description="of the training split, for missing sensor values")
-    threshold: float = Field(0.5, ge=0, le=1, description="of two classes: positive at this probability or above")
-    temperature: float = Field(1.0, gt=0, description="logits are divided by it; 1: as trained")
-    config: dict[str, Any] = Field(default_factory=dict, description="the resolved config of the run")
-    dataset_fingerprint: str = ""
-    code_version: str = Field(default_factory=code_version)
-    weights_hash: str = Field("", description="of the pretrained weights it began from; empty: none")
-    parameters: int = Field(0, ge=0, description="weights in all; counted by save_model")
-    created: str = Field(default_factory=_now, description="UTC")
-    sha256: str = Field("", description="of model.keras; set by save_model")
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> ModelInfo:
-        if not -1 <= self.positive_index < len(self.classes):
-            raise ValueError(f"positive_index must name one of {len(self.classes)} classes: {self.positive_index}")
-        if len(self.input_shape) != (3 if self.kind == "image" else 2):
-            raise ValueError(f"input_shape of {self.kind} models is H,W,C or T,C. Received: {self.input_shape}")
-        if self.missing != "error" and len(self.channel_means) != self.input_shape[-1]:
-            raise ValueError(f"channel_means needs a value for each channel. Received: {self.channel_means}")
-        if self.positive_index == -1:
-            object.__setattr__(self, "positive_index", len(self.classes) - 1)
-        return self
-
-    def decide(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the decided class of each row: by the threshold for two classes, else the most probable.
-
-        Args:
-            probabilities: (N, K) float.
-
-        Returns:
-            (N,) int64 class indices.
-        """
-        if len(self.classes) != 2:
-            return probabilities.argmax(axis=1)
-        positive = probabilities[:, self.positive_index] >= self.threshold
-        return np.where(positive, self.positive_index, 1 - self.positive_index).astype(np.int64)
-
-
-def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Return softmax(log(p) / temperature), which equals dividing the logits by the temperature.
-
-    Args:
-        probabilities: (N, K) float, rows sum to 1.
-        temperature: Above 0; more than 1 makes the model less sure.
-
-    Returns:
-        (N, K) float32.
-
-    Source:
-        Guo et al. 2017, On Calibration of Modern Neural Networks.
-    """
-    if temperature == 1.0:
-        return np.asarray(probabilities, dtype=np.float32)
-    logits = np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), SMALLEST_PROBABILITY)) / temperature
-    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -179,22 +98,6 @@ def save_model(model: keras.Model, out_dir: Path, info: ModelInfo) -> ModelInfo:
         _replace_folder(stage, out_dir, SAVED_MODEL_DIR)
         _write_info(info, stage, out_dir)
     return info
-
-
-def read_info(model_dir: Path) -> ModelInfo:
-    """Read ``model.json`` of an artifact.
-
-    Raises:
-        InputError: The folder is missing, holds no model, or its ``model.json`` is damaged.
-    """
-    path = model_dir / INFO_FILE
-    try:
-        return ModelInfo.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise InputError(f"{model_dir}: no model here ({INFO_FILE} is missing). Name a folder with one.") from error
-    except (OSError, ValueError) as error:
-        reason = f"{error.error_count()} wrong fields" if isinstance(error, ValidationError) else str(error)
-        raise InputError(f"{path}: not a readable model description ({reason}). Fetch the model again.") from error
 
 
 def load_model(model_dir: Path) -> LoadedModel:

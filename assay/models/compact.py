@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from assay.models.catalog import Initializer, ModelOptions, Spec, register
 from assay.models.heads import output_layer
 from assay.models.preprocessing import Preprocessing, preprocess
-from assay.models.registry import Initializer, ModelOptions, Spec, register
 
 # Images of one epoch are few where such a network is of use: averages must follow within tens of steps.
 NORM_MOMENTUM = 0.9

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from assay.models.catalog import ModelOptions, Spec, register
 from assay.models.geometry import Window, require_fit
 from assay.models.heads import output_layer
 from assay.models.preprocessing import Preprocessing, preprocess
-from assay.models.registry import ModelOptions, Spec, register
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 Pair = tuple[Side, Side]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from assay.models.registry import ModelOptions, Output, Spec
+from assay.models.catalog import ModelOptions, Output, Spec
 
 HEAD_PREFIX = "head_"
 OUTPUT_LAYER = "head_output"

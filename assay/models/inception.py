@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import Field
 
 from assay.models.applications import BackboneOptions, backbone_features
+from assay.models.catalog import Spec, register
 from assay.models.heads import output_layer, pooled_head
-from assay.models.registry import Spec, register
 
 
 class InceptionOptions(BackboneOptions):

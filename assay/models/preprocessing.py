@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from assay.augmentation.whitening import Whitening
 from assay.errors import InputError
-from assay.models.registry import Spec
-from assay.models.whitening import Whitening
+from assay.models.catalog import Spec
 
 PREPROCESSING_PREFIX = "preprocess_"
 

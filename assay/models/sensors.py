@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from assay.models.catalog import ModelOptions, Spec, register
 from assay.models.geometry import Window, require_fit
 from assay.models.heads import output_layer
 from assay.models.preprocessing import preprocess
-from assay.models.registry import ModelOptions, Spec, register
 
 
 class SensorOptions(ModelOptions):

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from assay.measures.metrics import SMALLEST_PROBABILITY
+
 if TYPE_CHECKING:
     import keras
 
-    from assay.models.artifact import ModelInfo
+    from assay.models.info import ModelInfo
 
 
 def serving_function(model: keras.Model, info: ModelInfo) -> Any:
@@ -89,8 +91,6 @@ def _rounded(values: tf.Tensor) -> tf.Tensor:
 
 
 def _answer(model: keras.Model, info: ModelInfo, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-    from assay.models.artifact import SMALLEST_PROBABILITY
-
     outputs = tf.cast(model(inputs, training=False), tf.float32)
     if outputs.shape[-1] == 1:
         outputs = tf.concat([1.0 - outputs, outputs], axis=1)

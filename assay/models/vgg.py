@@ -7,10 +7,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from assay.models.applications import backbone_features
+from assay.models.catalog import ModelOptions, Spec, register
 from assay.models.geometry import Window, require_fit
 from assay.models.heads import output_layer, pooled_head
 from assay.models.preprocessing import BackbonePreprocessing
-from assay.models.registry import ModelOptions, Spec, register
 
 # The convolutions are padded, so the pools alone decide what fits.
 POOLS = [Window(f"block{block}_pool", (2, 2), (2, 2)) for block in range(1, 6)]

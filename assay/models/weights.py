@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.errors import AssayError, InputError
+from assay.models.catalog import find_model
 from assay.models.preprocessing import IMAGENET_STD
-from assay.models.registry import find_model
 from assay.models.transfer import base_layers
 from assay.observability.progress import log
 from assay.storage.cache import cache_folder
@@ -168,7 +168,7 @@ def _keep(arrays: Arrays, path: Path) -> None:
 
 
 def _from_uri(uri: str, constructor: str) -> Arrays:
-    from assay.storage.objects import download, is_remote
+    from assay.storage.open import download, is_remote
 
     if not is_remote(uri):
         return _from_path(Path(uri).expanduser(), constructor)

@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assay.augmentation.policy import Policy
-from assay.config import RuntimeConfig, SearchConfig
+from assay.config import Policy, RuntimeConfig, SearchConfig
 from assay.data.dataset import DATASET_FILE, Dataset
 from assay.errors import AssayError
 from assay.observability.progress import Progress, log
 from assay.search.group import GRACE_SECONDS, WorkerGroup
 from assay.search.results import BEST_FILE, TRIALS_FILE, TrialRow, best_row, epochs_spent, write_csv
 from assay.search.spec import SearchSpec
-from assay.storage.objects import ObjectNotFound, ObjectStore, is_remote, new_file, open_store
+from assay.storage.files import ObjectNotFound, new_file
+from assay.storage.objects import ObjectStore
+from assay.storage.open import is_remote, open_store
 from assay.training.result import TrainingResult
 
 if TYPE_CHECKING:
@@ -71,12 +72,12 @@ def run_search(
         InputError: The search does not suit the data.
         AssayError: No trial has a score; the message has the last one's reason.
     """
+    from assay.runtime import apply_runtime
     from assay.search.hypermodels import architecture
-    from assay.search.page import write_page
     from assay.search.plan import budget_epochs
     from assay.search.trials import TrialRunner
+    from assay.search.trials_page import write_page
     from assay.training.checkpoint import checkpoint_location, remove_checkpoints
-    from assay.training.precision import apply_runtime
     from assay.training.result import Trained, write_result
 
     dataset = Dataset.open(dataset_dir)
@@ -210,9 +211,9 @@ def _state_folder(location: str, scratch: Path) -> tuple[Path, ObjectStore | Non
 
 def _search_with_workers(spec: SearchSpec, oracle: SteadyOracle, scratch: Path, ledger: Ledger) -> None:
     """Own the oracle, and have workers run the trials: pods where they are to be had, else processes."""
+    from assay.runtime import available_cores
     from assay.search.cluster import ClusterWorkers, in_cluster
     from assay.search.workers import LOOPBACK, LocalWorkers, serve
-    from assay.training.precision import available_cores
 
     search = spec.search
     group: WorkerGroup

@@ -6,9 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from assay.augmentation.policy import Policy
-from assay.config import RuntimeConfig, SearchConfig, parse_section
-from assay.storage.objects import open_store
+from assay.config import Policy, RuntimeConfig, SearchConfig, parse_section
+from assay.storage.open import open_store
 
 SPEC_FILE = "spec.json"
 

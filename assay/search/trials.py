@@ -20,15 +20,15 @@ import tensorflow as tf
 from assay.data.dataset import Dataset
 from assay.errors import AssayError
 from assay.hashing import hash_json
+from assay.runtime import strategy_for
 from assay.search.hypermodels import Built, open_hypermodel, train_config
 from assay.search.results import TrialRow
 from assay.search.space import Values, resolve_space
 from assay.search.spec import SearchSpec
-from assay.storage.objects import open_store
+from assay.storage.open import open_store
 from assay.training.checkpoint import Checkpoint
 from assay.training.fit import ALL_EPOCHS_DONE, ENDED_BY_CALLER, fit
 from assay.training.history import History
-from assay.training.precision import strategy_for
 
 # A trial whose process dies so many times before it finishes an epoch will kill the next one too.
 STRIKES = 3

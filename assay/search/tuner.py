@@ -20,7 +20,8 @@ from assay.search.plan import plan_brackets
 from assay.search.space import SearchSpace, count_parameters
 from assay.search.spec import SearchSpec
 from assay.search.trials import Place, TrialRunner
-from assay.storage.objects import ObjectStore, new_file
+from assay.storage.files import new_file
+from assay.storage.objects import ObjectStore
 from assay.training.callbacks import HIGHER_IS_BETTER
 
 # A failed trial is recorded with its reason; its trace on the terminal would hide the rest.

@@ -199,10 +199,10 @@ def work(spec_uri: str) -> None:
     from keras_tuner.src.distribute import oracle_client
 
     from assay.data.dataset import Dataset
+    from assay.runtime import apply_runtime
     from assay.search.trials import TrialRunner
     from assay.search.tuner import SearchTuner, make_oracle
-    from assay.storage.objects import is_remote, open_store
-    from assay.training.precision import apply_runtime
+    from assay.storage.open import is_remote, open_store
 
     oracle_client.TIMEOUT = ANSWER_SECONDS
     apply_runtime(spec.runtime, spec.seed)

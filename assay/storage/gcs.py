@@ -13,16 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from assay.errors import AssayError, InputError
-from assay.storage.objects import (
-    GCS_SCHEME,
-    GenerationMismatch,
-    ObjectNotFound,
-    ObjectStore,
-    Versioned,
-    check_name,
-    disk_errors,
-    new_file,
-)
+from assay.storage.files import ObjectNotFound, disk_errors, new_file
+from assay.storage.objects import GCS_SCHEME, GenerationMismatch, ObjectStore, Versioned, check_name
 
 CONNECTIONS = 64
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")

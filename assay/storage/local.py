@@ -11,15 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from assay.errors import AssayError, InputError
-from assay.storage.objects import (
-    GenerationMismatch,
-    ObjectNotFound,
-    ObjectStore,
-    Versioned,
-    check_name,
-    disk_errors,
-    new_file,
-)
+from assay.storage.files import ObjectNotFound, disk_errors, new_file
+from assay.storage.objects import GenerationMismatch, ObjectStore, Versioned, check_name
 
 # The store's own things: the lock, and files that are not whole yet.
 OWN_FOLDER = ".assay"

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import abc
-import contextlib
-import os
-import shutil
-import tempfile
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from assay.errors import AssayError, InputError
+from assay.storage.files import ObjectNotFound, new_folder
 
 GCS_SCHEME = "gs://"
 TRANSFERS_AT_A_TIME = 8
 LONGEST_NAME_BYTES = 1024
-
-
-class ObjectNotFound(InputError):
-    """No object has this name."""
 
 
 class GenerationMismatch(AssayError):
@@ -157,50 +150,6 @@ class ObjectStore(abc.ABC):
         return names
 
 
-def open_store(root: str | Path) -> ObjectStore:
-    """Return the store at a local directory or at ``gs://bucket/prefix``; nothing is contacted yet.
-
-    Raises:
-        InputError: The root is neither.
-    """
-    text = str(root)
-    if is_remote(text):
-        from assay.storage.gcs import GCSStore
-
-        return GCSStore(text)
-    if "://" in text:
-        raise InputError(f"storage root {text}: only local directories and gs://bucket/prefix are known.")
-    from assay.storage.local import LocalStore
-
-    return LocalStore(Path(text))
-
-
-def is_remote(uri: str | Path) -> bool:
-    """Return whether an address lies in object storage."""
-    return str(uri).startswith(GCS_SCHEME)
-
-
-def download(uri: str, destination: Path) -> Path:
-    """Copy one file from ``gs://bucket/name`` or a local path.
-
-    Args:
-        uri: The file's address.
-        destination: The file to write; it appears whole or not at all.
-
-    Raises:
-        InputError: There is no such file.
-    """
-    if not is_remote(uri):
-        source = Path(uri)
-        open_store(source.parent).download_file(source.name, destination)
-        return destination
-    bucket, _, name = uri.removeprefix(GCS_SCHEME).partition("/")
-    if not name:
-        raise InputError(f"{uri}: names a bucket, not an object. Add the object's name.")
-    open_store(GCS_SCHEME + bucket).download_file(name, destination)
-    return destination
-
-
 def check_name(name: str) -> str:
     """Return the name of an object or prefix when it is safe to use as a path.
 
@@ -220,60 +169,6 @@ def check_name(name: str) -> str:
             "empty, '.' or '..' parts, backslashes and control characters. Rename it."
         )
     return name
-
-
-@contextlib.contextmanager
-def new_folder(directory: Path) -> Iterator[Path]:
-    """Yield a temporary sibling that becomes ``directory`` at the end, and vanishes on an error.
-
-    Raises:
-        InputError: The folder holds something already.
-    """
-    if directory.exists() and any(directory.iterdir()):
-        raise InputError(f"{directory}: is not empty. Name a new folder.")
-    with disk_errors(directory):
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    try:
-        yield stage
-        with disk_errors(directory):
-            stage.chmod(0o755)
-            stage.replace(directory)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling that replaces ``path`` at the end, and vanishes on an error."""
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}-", dir=path.parent)
-        os.close(handle)
-    stage = Path(name)
-    try:
-        yield stage
-        with disk_errors(path):
-            stage.chmod(0o644)
-            stage.replace(path)
-    finally:
-        stage.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def disk_errors(thing: Path | str) -> Iterator[None]:
-    """Turn what the operating system says into one line about ``thing``."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise ObjectNotFound(f"{error.filename or thing}: no such object or file. Check the address.") from error
-    except PermissionError as error:
-        raise AssayError(
-            f"{error.filename or thing}: no permission. Change its owner or mode, or name another place."
-        ) from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise AssayError(f"{thing}: {reason}. Free space or name another place.") from error
 
 
 def _join(prefix: str, name: str) -> str:

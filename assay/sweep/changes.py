@@ -30,7 +30,7 @@ def shown_changes(sweep: Sweep) -> tuple[dict[str, str], list[dict[str, str]]]:
 
 
 def _leaves(sweep: Sweep, config: RunConfig) -> dict[str, Any]:
-    from assay.models.registry import check_options
+    from assay.models.catalog import check_options
 
     section = sweep.section(config)
     leaves = _flat(section.model_dump(mode="json"), "")

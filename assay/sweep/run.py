@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,7 +26,7 @@ from assay.errors import AssayError, InputError
 from assay.hashing import hash_json, sources_version
 from assay.observability.progress import Progress, log
 from assay.observability.quiet import silence_tensorflow
-from assay.storage.objects import new_file
+from assay.storage.files import new_file
 from assay.sweep.runs import Job, Record, Records, check_job, failure, job_of, run_job
 from assay.sweep.spec import Sweep
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 PARENT_SECONDS = 1.0
+# What decides the dataset and the policy of a sweep.
+DATA_SOURCES = ("data.ingest", "data.preprocess", "augmentation.augment", "ablation.run")
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ def prepare(config: RunConfig, folder: Path) -> Path:
     Returns:
         The dataset's folder; the policy lies in ``policy`` beside it.
     """
+    from assay.ablation.run import run_ablation
     from assay.augmentation.augment import augment
     from assay.data.ingest import ingest
     from assay.data.preprocess import preprocess
@@ -159,12 +163,13 @@ def prepare(config: RunConfig, folder: Path) -> Path:
     snapshot = ingest(config.data, config.storage.root, folder / "snapshots")
     content = {"data": config.data.model_dump(mode="json"), "augment": config.augment.model_dump(mode="json")}
     depends = {**content, "seed": config.seed, "snapshot": snapshot.fingerprint}
-    place = folder / hash_json({**depends, "code": sources_version("data", "augmentation")})[:16]
+    place = folder / hash_json({**depends, "code": sources_version(*DATA_SOURCES)})[:16]
     dataset = place / "dataset"
     if not dataset.exists():
         preprocess(config.data, snapshot.snapshot_uri, dataset, config.seed, config.runtime.workers)
     if not (place / "policy" / POLICY_FILE).exists():
-        augment(config.augment, dataset, place / "policy", config.seed, config.runtime)
+        ablate = partial(run_ablation, config=config.augment.ablation, seed=config.seed, runtime=config.runtime)
+        augment(config.augment, dataset, place / "policy", config.seed, ablate=ablate)
     return dataset
 
 
@@ -208,8 +213,8 @@ def write_tables(sweep: Sweep, found: Sequence[Sequence[Record | None]], dataset
         out: Where to.
     """
     from assay.data.dataset import Dataset
-    from assay.sweep.page import to_page
     from assay.sweep.table import tabulate, to_csv, to_markdown
+    from assay.sweep.table_page import to_page
 
     ended = [[record for record in of_row if record is not None] for of_row in found]
     table = tabulate(sweep, ended, Dataset.open(dataset_dir))

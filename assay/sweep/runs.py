@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from assay.augmentation.policy import Policy
-from assay.config import BaselineConfig, FinetuneConfig, RuntimeConfig, parse_section
+from assay.config import BaselineConfig, FinetuneConfig, Policy, RuntimeConfig, parse_section
 from assay.errors import AssayError
 from assay.hashing import hash_json, sources_version
-from assay.storage.objects import open_store
+from assay.storage.open import open_store
 from assay.sweep.spec import Row, Sweep, policy_of
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ SECTIONS: dict[str, type[BaselineConfig] | type[FinetuneConfig]] = {
     "finetune": FinetuneConfig,
 }
 # What decides the outcome of a run: a change elsewhere, such as in a report, leaves finished runs as they are.
-TRAINING_SOURCES = ("augmentation", "data", "models", "training")
+TRAINING_SOURCES = ("training.baseline", "training.finetune")
 RECORD_FILE, PREDICTIONS_FILE = "record.json", "validation.npz"
 DONE, FAILED = "done", "failed"
 
@@ -151,7 +150,7 @@ def check_job(job: Job, dataset: Dataset) -> str:
     import keras
 
     from assay.augmentation.warp import check_fits
-    from assay.models.registry import build_model
+    from assay.models.catalog import build_model
     from assay.models.transfer import base_index
     from assay.models.weights import load_weights
 

@@ -12,8 +12,16 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from assay.augmentation.policy import Policy
-from assay.config import RunConfig, Section, apply_overrides, known_keys, load_config, parse_config, parse_section
+from assay.config import (
+    Policy,
+    RunConfig,
+    Section,
+    apply_overrides,
+    known_keys,
+    load_config,
+    parse_config,
+    parse_section,
+)
 from assay.errors import InputError, did_you_mean
 
 POLICY = "augment.policy"
@@ -158,7 +166,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _rows(spec: SweepSpec, base: RunConfig, origin: str) -> tuple[Row, ...]:
-    from assay.models.registry import check_options
+    from assay.models.catalog import check_options
 
     rows: list[Row] = []
     known: dict[str, int] = {}
@@ -225,7 +233,7 @@ def _check_varies(key: str, spec: SweepSpec, where: str, base: RunConfig) -> Non
 
 
 def _variable_keys(spec: SweepSpec, base: RunConfig) -> list[str]:
-    from assay.models.registry import find_model
+    from assay.models.catalog import find_model
 
     short = [
         key.removeprefix(f"{spec.candidate}.") for key in known_keys() if key.startswith((f"{spec.candidate}.", POLICY))

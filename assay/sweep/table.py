@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from assay.evaluation.intervals import Resampler, bootstrap_auc
-from assay.evaluation.ranking import Floats
+from assay.measures.intervals import Resampler, bootstrap_auc
+from assay.measures.ranking import Floats
 from assay.sweep.changes import shown_changes
 from assay.sweep.runs import Record
 from assay.sweep.spec import Row, Sweep

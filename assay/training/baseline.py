@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from assay.augmentation.policy import Policy
-from assay.config import BaselineConfig, RuntimeConfig
+from assay.config import BaselineConfig, Policy, RuntimeConfig
 from assay.data.dataset import Dataset
+from assay.runtime import apply_runtime, strategy_for
 from assay.training.checkpoint import checkpoint_location, remove_checkpoints
 from assay.training.data import build_for, training_batches
 from assay.training.fit import fit
-from assay.training.precision import apply_runtime, strategy_for
 from assay.training.result import Trained, TrainingResult, write_result
 
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from assay.hashing import code_version, hash_json
 from assay.observability.progress import log
-from assay.storage.objects import disk_errors, is_remote, new_file, open_store
+from assay.storage.files import disk_errors, new_file
+from assay.storage.open import is_remote, open_store
 
 Array = npt.NDArray[Any]
 STATE = "state"

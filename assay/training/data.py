@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from assay.augmentation.policy import Policy
 from assay.augmentation.warp import Augmenter
-from assay.config import ModelConfig, RuntimeConfig
+from assay.augmentation.whitening import fit_whitening
+from assay.config import ModelConfig, Policy, RuntimeConfig
 from assay.data.dataset import Dataset
 from assay.data.missing import MissingValues
-from assay.models.registry import build_model
-from assay.models.whitening import fit_whitening
+from assay.models.catalog import build_model
 from assay.training.inputs import Batches, BatchTransform
 
 if TYPE_CHECKING:

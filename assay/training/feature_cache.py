@@ -16,18 +16,17 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from assay.augmentation.policy import Policy
-from assay.config import RuntimeConfig
+from assay.config import Policy, RuntimeConfig
 from assay.data.dataset import Dataset, Split
 from assay.errors import AssayError, InputError
 from assay.hashing import code_version, hash_json
 from assay.models.transfer import CutPoint, cut_points, split_at
 from assay.observability.progress import Progress, log
+from assay.runtime import use_jit
+from assay.training.compiled import INFERENCE_BATCH, Forward
 from assay.training.data import augmenter_for, changes_images
 from assay.training.feature_store import GIGABYTE, FeatureStore, cache_folder
 from assay.training.inputs import Batches
-from assay.training.precision import use_jit
-from assay.training.steps import INFERENCE_BATCH, Forward
 
 Array = npt.NDArray[Any]
 Mode = Literal["auto", "always", "never"]

@@ -8,19 +8,18 @@ from pathlib import Path
 
 import keras
 
-from assay.augmentation.policy import Policy
-from assay.config import FinetuneConfig, RuntimeConfig, TrainConfig
+from assay.config import FinetuneConfig, Policy, RuntimeConfig, TrainConfig
 from assay.data.dataset import Dataset
 from assay.errors import InputError
 from assay.models.transfer import freeze_base, unfreeze_from
 from assay.models.weights import load_weights
 from assay.observability.progress import log
+from assay.runtime import apply_runtime, strategy_for
 from assay.training.checkpoint import checkpoint_location, remove_checkpoints
 from assay.training.data import build_for, training_batches
 from assay.training.feature_cache import Mode, cache_features
 from assay.training.fit import fit, is_finished
 from assay.training.history import History
-from assay.training.precision import apply_runtime, strategy_for
 from assay.training.result import Trained, TrainingResult, write_result
 
 FROZEN, UNFROZEN = "frozen", "unfrozen"

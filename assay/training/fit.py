@@ -21,20 +21,19 @@ import numpy.typing as npt
 
 from assay.config import RuntimeConfig, TrainConfig
 from assay.errors import AssayError
-from assay.evaluation.ranking import SortedScores
 from assay.hashing import hash_json
+from assay.measures.ranking import SortedScores
 from assay.observability.progress import Progress, log
+from assay.runtime import resolve_steps_per_execution, use_jit
 from assay.training.callbacks import Best, NotLearning, Watch
 from assay.training.checkpoint import Checkpoint, TrainingState
+from assay.training.compiled import Forward, Prepared, TrainStep
 from assay.training.history import History
 from assay.training.inputs import Batches
 from assay.training.optimizers import build_optimizer, schedule_of
-from assay.training.precision import resolve_steps_per_execution, use_jit
-from assay.training.steps import Forward, Prepared, TrainStep
 
 Array = npt.NDArray[Any]
 TAIL_SUFFIX = "_tail"  # of the models that `split_at` makes
-SMALLEST_PROBABILITY = 1e-7  # Keras's own limit inside its losses
 # What ended a run that nothing went wrong with.
 ALL_EPOCHS_DONE, ENDED_BY_CALLER = "all epochs are done", "its caller ended it"
 
@@ -126,7 +125,8 @@ def validation_metrics(labels: Array, probabilities: Array) -> dict[str, float]:
         ``loss`` (cross-entropy), ``accuracy`` (of the most probable class) and ``auc`` (of more than two
         classes: the mean over classes of each against the rest).
     """
-    of_truth = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), SMALLEST_PROBABILITY, 1.0)
+    # Keras's own limit inside its losses.
+    of_truth = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), keras.backend.epsilon(), 1.0)
     classes = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
     rankings = [SortedScores(labels == index, probabilities[:, index]) for index in classes]
     areas = [area for area in (ranking.auc(ranking.ones) for ranking in rankings) if not math.isnan(area)]

@@ -99,7 +99,7 @@ def write_curves(histories: Sequence[History], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from assay.storage.objects import new_file
+    from assay.storage.files import new_file
 
     table = history_table(histories)
     monitor = histories[0].monitor if histories else "val_auc"

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from assay.training.precision import available_cores
+from assay.runtime import available_cores
 
 # Batches made ahead of the one asked for, beyond one for each worker: what evens out a slow one.
 _SPARE = 2

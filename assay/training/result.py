@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assay.augmentation.policy import Policy
-from assay.config import ModelConfig, Section
+from assay.config import ModelConfig, Policy, Section
 from assay.data.dataset import Dataset
-from assay.models.artifact import ModelInfo, save_model
+from assay.models.artifact import save_model
+from assay.models.info import ModelInfo
 from assay.models.summary import count_parameters
-from assay.storage.objects import new_file
+from assay.storage.files import new_file
+from assay.training.compiled import Forward
 from assay.training.data import filling_policy
 from assay.training.fit import validation_metrics
 from assay.training.history import History, history_table, kept_phase, write_curves
-from assay.training.steps import Forward
 
 if TYPE_CHECKING:
     import keras
@@ -150,6 +150,6 @@ def _metrics(trained: Trained, dataset: Dataset, forward: Forward, predicted: An
 
 
 def _preprocessing(config: ModelConfig) -> str:
-    from assay.models.registry import check_options
+    from assay.models.catalog import check_options
 
     return str(getattr(check_options(config.name, config.options), "preprocessing", ""))

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-from assay.augmentation.policy import Policy
+from assay.config import Policy
 
 RANGES = {
     "rotation_range": 20,

@@ -19,6 +19,14 @@ def augment(
     """Give the resolved policy, a preview page and, where asked for, an ablation table."""
     from assay import steps
 
-    record = steps.augment(config, runtime, dataset.path, seed, policy.path, preview.path, metrics.path)
+    record = steps.augment(
+        augment=config,
+        runtime=runtime,
+        seed=seed,
+        dataset_path=dataset.path,
+        policy_path=policy.path,
+        preview_path=preview.path,
+        metrics_path=metrics.path,
+    )
     metrics.metadata.update(record.metrics)
     policy.metadata.update(record.metadata)

@@ -21,8 +21,17 @@ def baseline(
     """Give a small network trained from scratch: the floor that anything else must beat."""
     from assay import steps
 
-    record = steps.baseline(
-        config, runtime, dataset.path, policy.path, seed, storage_root, model.path, curves.path, metrics.path
+    record = steps.train(
+        "baseline",
+        config=config,
+        runtime=runtime,
+        seed=seed,
+        storage_root=storage_root,
+        dataset_path=dataset.path,
+        policy_path=policy.path,
+        model_path=model.path,
+        page_path=curves.path,
+        metrics_path=metrics.path,
     )
     metrics.metadata.update(record.metrics)
     model.metadata.update(record.metadata)

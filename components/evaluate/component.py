@@ -26,16 +26,16 @@ def evaluate(
 
     models = {"baseline": baseline, "search": search, "finetune": finetune}
     record = steps.evaluate(
-        config,
-        runtime,
-        dataset.path,
-        {name: model.path for name, model in models.items() if model is not None},
-        seed,
-        evaluation.path,
-        report.path,
-        leaderboard.path,
-        classification.path,
-        metrics.path,
+        evaluate=config,
+        runtime=runtime,
+        seed=seed,
+        dataset_path=dataset.path,
+        candidates={name: model.path for name, model in models.items() if model is not None},
+        evaluation_path=evaluation.path,
+        report_path=report.path,
+        leaderboard_path=leaderboard.path,
+        classification_path=classification.path,
+        metrics_path=metrics.path,
     )
     metrics.metadata.update(record.metrics)
     evaluation.metadata.update(record.metadata)

@@ -21,8 +21,17 @@ def finetune(
     """Give a pretrained model, fine-tuned in two phases: frozen base, then unfrozen tail."""
     from assay import steps
 
-    record = steps.finetune(
-        config, runtime, dataset.path, policy.path, seed, storage_root, model.path, curves.path, metrics.path
+    record = steps.train(
+        "finetune",
+        config=config,
+        runtime=runtime,
+        seed=seed,
+        storage_root=storage_root,
+        dataset_path=dataset.path,
+        policy_path=policy.path,
+        model_path=model.path,
+        page_path=curves.path,
+        metrics_path=metrics.path,
     )
     metrics.metadata.update(record.metrics)
     model.metadata.update(record.metadata)

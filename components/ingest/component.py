@@ -17,7 +17,14 @@ def ingest(
     """Give the snapshot's URI, or an empty string where nothing has changed since the champion was trained."""
     from assay import steps
 
-    record = steps.ingest(data, storage_root, name, skip_unchanged, quality.path, metrics.path)
+    record = steps.ingest(
+        data=data,
+        storage_root=storage_root,
+        name=name,
+        skip_unchanged=skip_unchanged,
+        quality_path=quality.path,
+        metrics_path=metrics.path,
+    )
     metrics.metadata.update(record.metrics)
     quality.metadata.update(record.metadata)
     return record.value

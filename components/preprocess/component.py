@@ -18,7 +18,14 @@ def preprocess(
     """Give uint8 shards per split and dataset.json; no group is in two splits."""
     from assay import steps
 
-    record = steps.preprocess(data, snapshot, seed, runtime, dataset.path, metrics.path)
+    record = steps.preprocess(
+        data=data,
+        snapshot=snapshot,
+        seed=seed,
+        runtime=runtime,
+        dataset_path=dataset.path,
+        metrics_path=metrics.path,
+    )
     metrics.metadata.update(record.metrics)
     dataset.metadata.update(record.metadata)
 
@@ -38,7 +45,16 @@ def preprocess_shard(
     """Give part ``index`` of ``count`` of what preprocess gives; the parts run in parallel."""
     from assay import steps
 
-    record = steps.preprocess_shard(data, snapshot, seed, runtime, index, count, shard.path, metrics.path)
+    record = steps.preprocess_shard(
+        data=data,
+        snapshot=snapshot,
+        seed=seed,
+        runtime=runtime,
+        index=index,
+        count=count,
+        shard_path=shard.path,
+        metrics_path=metrics.path,
+    )
     metrics.metadata.update(record.metrics)
     shard.metadata.update(record.metadata)
 
@@ -53,6 +69,8 @@ def merge_shards(
     """Join the parts to the dataset that one task would have given."""
     from assay import steps
 
-    record = steps.merge_shards([part.path for part in shards], dataset.path, metrics.path)
+    record = steps.merge_shards(
+        shard_paths=[part.path for part in shards], dataset_path=dataset.path, metrics_path=metrics.path
+    )
     metrics.metadata.update(record.metrics)
     dataset.metadata.update(record.metadata)

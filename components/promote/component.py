@@ -13,9 +13,6 @@ def promote(
     name: str,
     storage_root: str,
     run_id: str,
-    data: str,
-    augment: str,
-    evaluate: str,
     dataset: dsl.Input[dsl.Dataset],
     evaluation: dsl.Input[dsl.Artifact],
     decision: dsl.Output[dsl.Markdown],
@@ -25,19 +22,16 @@ def promote(
     from assay import steps
 
     record = steps.promote(
-        config,
-        runtime,
-        name,
-        storage_root,
-        dataset.path,
-        evaluation.path,
-        seed,
-        run_id,
-        data,
-        augment,
-        evaluate,
-        decision.path,
-        metrics.path,
+        promote=config,
+        runtime=runtime,
+        seed=seed,
+        name=name,
+        storage_root=storage_root,
+        run_id=run_id,
+        dataset_path=dataset.path,
+        evaluation_path=evaluation.path,
+        decision_path=decision.path,
+        metrics_path=metrics.path,
     )
     metrics.metadata.update(record.metrics)
     decision.metadata.update(record.metadata)

@@ -21,8 +21,17 @@ def search(
     """Give the best model of a KerasTuner search and the table of its trials."""
     from assay import steps
 
-    record = steps.search(
-        config, runtime, dataset.path, policy.path, seed, storage_root, model.path, trials.path, metrics.path
+    record = steps.train(
+        "search",
+        config=config,
+        runtime=runtime,
+        seed=seed,
+        storage_root=storage_root,
+        dataset_path=dataset.path,
+        policy_path=policy.path,
+        model_path=model.path,
+        page_path=trials.path,
+        metrics_path=metrics.path,
     )
     metrics.metadata.update(record.metrics)
     model.metadata.update(record.metadata)

@@ -19,6 +19,14 @@ def sweep_row(
     """Give the record of one run: metrics, validation predictions, or why there is no model."""
     from assay import steps
 
-    made = steps.sweep_row(sweep, item, dataset.path, policy.path, storage_root, record.path, metrics.path)
+    made = steps.sweep_row(
+        sweep=sweep,
+        item=item,
+        storage_root=storage_root,
+        dataset_path=dataset.path,
+        policy_path=policy.path,
+        record_path=record.path,
+        metrics_path=metrics.path,
+    )
     metrics.metadata.update(made.metrics)
     record.metadata.update(made.metadata)

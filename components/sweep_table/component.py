@@ -18,7 +18,13 @@ def sweep_table(
     """Give the table of all rows, seeds aggregated and the best row marked."""
     from assay import steps
 
-    paths = [record.path for record in records]
-    made = steps.sweep_table(sweep, paths, dataset.path, page.path, table.path, metrics.path)
+    made = steps.sweep_table(
+        sweep=sweep,
+        record_paths=[record.path for record in records],
+        dataset_path=dataset.path,
+        page_path=page.path,
+        table_path=table.path,
+        metrics_path=metrics.path,
+    )
     metrics.metadata.update(made.metrics)
     page.metadata.update(made.metadata)

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MAY_OPEN_THE_TEST_SPLIT = {"assay/evaluation/evaluate.py", "assay/storage/promote.py"}
+MAY_OPEN_THE_TEST_SPLIT = {"assay/evaluation/evaluate.py", "assay/registry/promote.py"}
 
 
 def test_the_test_split_is_opened_by_evaluate_and_promote_only() -> None:

@@ -15,10 +15,11 @@ import pytest
 
 from assay.data.images import decode
 from assay.errors import InputError
-from assay.models.artifact import LoadedModel, ModelInfo, load_model, save_model
+from assay.models.artifact import LoadedModel, load_model, save_model
+from assay.models.info import ModelInfo
 from assay.predict import Prediction, predict, predict_files, to_csv
-from assay.storage.objects import open_store
-from assay.storage.registry import ModelRegistry
+from assay.registry.versions import ModelRegistry
+from assay.storage.open import open_store
 
 SHAPE = (16, 12, 3)
 

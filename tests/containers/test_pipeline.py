@@ -152,7 +152,7 @@ def test_a_step_sees_its_source_and_its_error_ends_the_run(tmp_path: Path, assay
 def test_a_step_has_no_rights_beyond_its_outputs(tmp_path: Path, image: str) -> None:
     from kfp import dsl, local
 
-    from pipelines.containers import Containers
+    from pipelines.local.containers import Containers
     from tests.containers.probe import probe
 
     runs = own_folder(tmp_path / "runs")

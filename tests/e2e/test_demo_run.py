@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from assay.config import load_config
-from pipelines.local import RunOutcome, run_locally
+from pipelines.local.run import RunOutcome, run_locally
 
 TINY = """
 version: 1

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from assay.search.cluster import SEARCH_LABEL, worker_job
-from pipelines.placement import STEP_LABEL
+from pipelines.graphs.placement import STEP_LABEL
 from pipelines.settings import SPOT_LABEL, Profile, Settings, load_settings
 from tests.manifests.conftest import MANIFESTS, Render, named
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.storage.objects import GenerationMismatch, open_store
+from assay.storage.objects import GenerationMismatch
+from assay.storage.open import open_store
 from tests.manifests.conftest import Render, named
 
 

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from assay.config import RunConfig, parse_config
-from pipelines.cli import main
-from pipelines.client import Cluster, connect
+from pipelines.cli.main import main
+from pipelines.cluster.client import Cluster, connect
+from pipelines.graphs.training import compile_training_pipeline
 from pipelines.settings import Settings, load_settings
-from pipelines.training import compile_training_pipeline
 from tests.kubernetes_server import write_kubeconfig
 
 CANDIDATES = ("baseline", "search", "finetune")
@@ -162,7 +162,7 @@ def compiled_once(compiled: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -
             compiled[key] = output.read_bytes()
         output.write_bytes(compiled[key])
 
-    monkeypatch.setattr("pipelines.training.compile_training_pipeline", compile_or_copy)
+    monkeypatch.setattr("pipelines.graphs.training.compile_training_pipeline", compile_or_copy)
 
 
 @pytest.fixture

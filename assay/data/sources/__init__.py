@@ -33,7 +33,7 @@ def open_source(uri: str, config: DataConfig) -> Source:
 
         return FileSource(LocalTree(Path(uri).expanduser()), config)
     if scheme == "demo":
-        from assay.data.demo import DemoSource
+        from assay.data.sources.demo import DemoSource
 
         demo = DemoSource(uri)
         if demo.kind != config.kind:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from assay.data.sources.base import Rejected
 from assay.errors import InputError
-from assay.storage.objects import ObjectNotFound, check_name, open_store
+from assay.storage.files import ObjectNotFound
+from assay.storage.objects import check_name
+from assay.storage.open import open_store
 
 # A read from object storage is mostly waiting.
 PARALLEL_READS = 32

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from assay.augmentation.augment import augment
-from assay.augmentation.policy import ColorJitter, Policy, load_policy
-from assay.config import AblationConfig, AugmentConfig, RuntimeConfig
+from assay.augmentation.policy import load_policy
+from assay.config import AblationConfig, AugmentConfig, ColorJitter, Policy, RuntimeConfig
 from assay.data.dataset import Dataset
 from assay.data.shards import write_dataset
 from assay.errors import InputError

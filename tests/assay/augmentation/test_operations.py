@@ -5,7 +5,7 @@ import pytest
 
 from assay.augmentation.operations import OPERATIONS, active_operations, describe
 from assay.augmentation.parameters import Parameters, draw
-from assay.augmentation.policy import ColorJitter, Policy
+from assay.config import ColorJitter, Policy
 
 FULL = Policy(
     rotation_range=30,

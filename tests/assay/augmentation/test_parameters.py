@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from assay.augmentation.parameters import Parameters, draw, matrices
-from assay.augmentation.policy import ColorJitter, Policy
+from assay.config import ColorJitter, Policy
 
 FULL = Policy(
     rotation_range=30,

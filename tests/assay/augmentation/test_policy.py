@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from assay.augmentation.policy import ColorJitter, Policy, load_policy, save_policy
+from assay.augmentation.policy import load_policy, save_policy
+from assay.config import ColorJitter, Policy
 from assay.errors import InputError
 
 POLICIES = st.builds(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from assay.augmentation.parameters import Parameters, draw
-from assay.augmentation.policy import ColorJitter, Policy
 from assay.augmentation.preview import border_fraction, write_preview
 from assay.augmentation.warp import Augmenter
+from assay.config import ColorJitter, Policy
 
 FULL = Policy(
     rotation_range=30,

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.augmentation.parameters import Parameters
-from assay.augmentation.policy import ColorJitter, Policy
 from assay.augmentation.warp import Augmenter
+from assay.config import ColorJitter, Policy
 from assay.errors import InputError
 
 FILL_MODES = ("nearest", "reflect", "wrap", "constant")

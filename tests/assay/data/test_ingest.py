@@ -15,7 +15,7 @@ from assay.config import DataConfig
 from assay.data.ingest import ingest
 from assay.data.snapshot import Snapshot
 from assay.errors import AssayError, InputError
-from assay.storage.objects import open_store
+from assay.storage.open import open_store
 
 
 def run(source: Path | str, storage: Path | str, **options: object):

@@ -15,13 +15,13 @@ import pytest
 
 from assay.config import DataConfig
 from assay.data.dataset import SPLITS, Dataset
-from assay.data.demo import DemoSource
 from assay.data.images import decode
 from assay.data.ingest import ingest
 from assay.data.missing import fill_missing
 from assay.data.preprocess import merge_shards, preprocess, preprocess_shard
+from assay.data.sources.demo import DemoSource
 from assay.errors import AssayError, InputError
-from assay.storage.objects import open_store
+from assay.storage.open import open_store
 
 DEMO = "demo://tissue?images=120&size=24&slides=12"
 SHARD = 24 * 24 * 3 * 25  # 25 patches

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assay.augmentation.policy import Policy
-from assay.config import BaselineConfig, EvaluateConfig, ModelConfig, OptimizerConfig, RuntimeConfig
+from assay.config import BaselineConfig, EvaluateConfig, ModelConfig, OptimizerConfig, Policy, RuntimeConfig
 from assay.data.dataset import Dataset
 from assay.data.shards import write_dataset
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from assay.evaluation.gradcam import explain, feature_map, overlay
-from assay.models.registry import build_model
+from assay.models.catalog import build_model
 
 
 def _squares(count: int, seed: int, size: int = 32):

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from assay.evaluation import words
-from assay.evaluation.intervals import Interval
-from assay.evaluation.thresholds import Threshold
+from assay.measures.intervals import Interval
+from assay.measures.thresholds import Threshold
+from assay.pages import numbers
 
 
 def _with(evaluation, **changes):
@@ -111,12 +112,12 @@ def test_generated_data_are_said_to_be_generated(evaluation):
     ("value", "text"), [(0.0001, "p < 0.001"), (0.0234, "p = 0.023"), (0.5, "p = 0.50"), (float("nan"), "")]
 )
 def test_p_values_are_written_briefly(value, text):
-    assert words.p_value(value) == text
+    assert numbers.p_value(value) == text
 
 
 def test_numbers_that_are_none_are_dashes():
     nan = float("nan")
-    assert (words.score(nan), words.signed(nan), words.percent(nan)) == ("–", "–", "–")
-    assert words.signed(-0.01) == "−0.010"
-    assert words.interval_of(Interval(0.1, 0.2, "x"), words.percent) == "10.0–20.0%"
-    assert words.interval_of(Interval(nan, nan, "none")) == ""
+    assert (numbers.score(nan), numbers.signed(nan), numbers.percent(nan)) == ("–", "–", "–")
+    assert numbers.signed(-0.01) == "−0.010"
+    assert numbers.interval_of(Interval(0.1, 0.2, "x"), numbers.percent) == "10.0–20.0%"
+    assert numbers.interval_of(Interval(nan, nan, "none")) == ""

@@ -8,7 +8,7 @@ import pytest
 
 from assay.errors import InputError
 from assay.models.applications import BACKBONES
-from assay.models.registry import build_model, find_model, list_models
+from assay.models.catalog import build_model, find_model, list_models
 from assay.models.transfer import base_layers, cut_points, freeze_base, frozen_cut, split_at, unfreeze_from
 
 INCEPTION_BASE = 21_802_784

@@ -16,15 +16,9 @@ import tensorflow as tf
 
 from assay.data.images import decode
 from assay.errors import InputError
-from assay.models.artifact import (
-    ModelInfo,
-    apply_temperature,
-    copy_model,
-    load_model,
-    read_info,
-    save_model,
-    update_info,
-)
+from assay.measures.calibration import apply_temperature
+from assay.models.artifact import copy_model, load_model, save_model, update_info
+from assay.models.info import ModelInfo, read_info
 
 SHAPE = (24, 20, 3)
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from assay.models.registry import build_model
+from assay.models.catalog import build_model
 
 SHAPE = (40, 40, 3)
 DRY = {"pool_dropout": 0.0, "dropout": 0.0}

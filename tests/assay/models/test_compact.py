@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from assay.models.catalog import build_model, describe
 from assay.models.layers import AttentionPooling
-from assay.models.registry import build_model, describe
 
 
 @pytest.mark.parametrize("shape", [(96, 96, 3), (28, 28, 1), (240, 1201, 1), (7, 5, 3)])

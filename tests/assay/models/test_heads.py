@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
+from assay.models.catalog import build_model
 from assay.models.heads import loss_for, probabilities
-from assay.models.registry import build_model
 
 
 def test_a_sigmoid_becomes_two_columns() -> None:

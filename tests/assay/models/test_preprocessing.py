@@ -12,8 +12,8 @@ import pytest
 
 from assay.errors import InputError
 from assay.models.applications import BACKBONES
+from assay.models.catalog import Spec, build_model
 from assay.models.preprocessing import preprocess
-from assay.models.registry import Spec, build_model
 from assay.models.transfer import split_at
 
 MEAN, STD = (180.0, 140.0, 175.0), (40.0, 50.0, 35.0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from assay.errors import InputError
-from assay.models.registry import build_model
+from assay.models.catalog import build_model
 from assay.models.transfer import base_layers, cut_points, freeze_base, frozen_cut, split_at, unfreeze_from
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from assay.errors import AssayError, InputError
 from assay.models import downloads
-from assay.models.registry import build_model
+from assay.models.catalog import build_model
 from assay.models.transfer import split_at
 from assay.models.weights import (
     CACHED_VGG16,
@@ -29,7 +29,7 @@ from assay.models.weights import (
     load_weights,
 )
 from assay.storage.cache import cache_folder
-from assay.storage.objects import open_store
+from assay.storage.open import open_store
 
 SHAPE = (32, 32, 3)
 

@@ -20,14 +20,13 @@ from typing import Any
 
 import pytest
 
-from assay.augmentation.policy import Policy
-from assay.config import RuntimeConfig, SearchConfig
+from assay.config import Policy, RuntimeConfig, SearchConfig
 from assay.data.dataset import Dataset
 from assay.errors import AssayError, InputError
 from assay.search import cluster
 from assay.search.cluster import PROFILE_VARIABLE, ClusterWorkers, parse_indexes, worker_job
 from assay.search.search import run_search
-from assay.storage.objects import open_store
+from assay.storage.open import open_store
 from tests.kubernetes_server import KubernetesServer, write_kubeconfig
 from tests.loopback import Refused
 

@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.augmentation.policy import Policy
-from assay.config import RuntimeConfig, SearchConfig
+from assay.config import Policy, RuntimeConfig, SearchConfig
 from assay.data.dataset import Dataset
 from assay.data.shards import write_dataset
 from assay.models.artifact import load_model
 from assay.models.weights import VGG16_SHA256
+from assay.runtime import apply_runtime
 from assay.search.hypermodels import SGD_MOMENTUM, HeadHyperModel, open_hypermodel, train_config
 from assay.search.search import run_search
 from assay.search.spec import SearchSpec
-from assay.training.precision import apply_runtime
 
 VALUES = {
     "width": 8,

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from assay.search.page import write_page
 from assay.search.results import TrialRow, best_row, epochs_spent, progress_note, write_csv
+from assay.search.trials_page import write_page
 
 FIELDS = ("width", "pooling", "learning_rate")
 

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.augmentation.policy import Policy
-from assay.config import RuntimeConfig, SearchConfig
+from assay.config import Policy, RuntimeConfig, SearchConfig
 from assay.data.dataset import Dataset
 from assay.data.shards import write_dataset
 from assay.errors import AssayError
@@ -171,7 +170,7 @@ def test_no_configuration_beyond_the_limit_on_weights_is_tried(
 def test_a_search_kept_in_object_storage_is_taken_up_from_there(
     small_search: SearchConfig, exact: RuntimeConfig, dataset: Dataset, tmp_path: Path, gcs_root: str
 ) -> None:
-    from assay.storage.objects import open_store
+    from assay.storage.open import open_store
 
     code = f"""
 import os, signal

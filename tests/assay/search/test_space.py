@@ -58,7 +58,7 @@ def test_windows_have_the_fields_of_conv1d_and_kernels_that_fit() -> None:
 
 @pytest.mark.parametrize("kernel", [1, 3, 5, 10])
 def test_the_shortest_window_is_what_conv1d_takes(kernel: int) -> None:
-    from assay.models.registry import build_model
+    from assay.models.catalog import build_model
 
     values = {"width": 5, "kernel": kernel, "dropout": 0.5}
     shape = (shortest_window(kernel), 3)
@@ -106,7 +106,7 @@ def test_the_stem_bounds_the_first_feature_map(side: int, other: int) -> None:
 def test_weights_are_counted_as_keras_counts_them(
     shape: tuple[int, int, int], width: int, depth: int, kernel: int, pooling: str, dense: int, classes: int
 ) -> None:
-    from assay.models.registry import build_model
+    from assay.models.catalog import build_model
 
     depth = min(depth, largest_depth(shape))
     values = {"width": width, "depth": depth, "kernel": kernel, "pooling": pooling, "dense": dense, "dropout": 0.5}
@@ -119,7 +119,7 @@ def test_weights_are_counted_as_keras_counts_them(
 
 @pytest.mark.parametrize(("pooling", "dense"), itertools.product(["average", "flatten"], [0, 10]))
 def test_heads_on_vgg16_are_counted_as_keras_counts_them(pooling: str, dense: int) -> None:
-    from assay.models.registry import build_model
+    from assay.models.catalog import build_model
 
     search = SearchConfig(hypermodel="vgg16_head")
     values = {"pooling": pooling, "dense": dense, "dropout": 0.0}

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from assay.augmentation.policy import Policy
-from assay.config import RuntimeConfig, SearchConfig
+from assay.config import Policy, RuntimeConfig, SearchConfig
 from assay.data.dataset import Dataset
 from assay.errors import InputError
+from assay.runtime import apply_runtime
 from assay.search.spec import SearchSpec
 from assay.search.trials import STRIKES, Place, Records, TrialRunner, describe_failure, trial_seed
-from assay.training.precision import apply_runtime
 
 VALUES = {
     "width": 4,

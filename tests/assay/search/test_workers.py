@@ -14,8 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from assay.augmentation.policy import Policy
-from assay.config import RuntimeConfig, SearchConfig
+from assay.config import Policy, RuntimeConfig, SearchConfig
 from assay.data.dataset import Dataset
 from assay.search.group import Poll
 from assay.search.oracles import FAILED, RandomOracle

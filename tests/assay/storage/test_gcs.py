@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from assay.errors import AssayError, InputError
+from assay.storage.files import ObjectNotFound
 from assay.storage.gcs import GCSStore
-from assay.storage.objects import GenerationMismatch, ObjectNotFound, open_store
+from assay.storage.objects import GenerationMismatch
+from assay.storage.open import open_store
 
 
 def test_a_missing_bucket_is_told_from_a_missing_object(gcs_root: str, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from assay.errors import AssayError, InputError
+from assay.storage.files import ObjectNotFound
 from assay.storage.local import LocalStore
-from assay.storage.objects import ObjectNotFound
 
 
 @pytest.fixture

@@ -12,15 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.errors import InputError
-from assay.storage.objects import (
-    GenerationMismatch,
-    ObjectNotFound,
-    ObjectStore,
-    check_name,
-    download,
-    is_remote,
-    open_store,
-)
+from assay.storage.files import ObjectNotFound
+from assay.storage.objects import GenerationMismatch, ObjectStore, check_name
+from assay.storage.open import download, is_remote, open_store
 
 
 def test_what_is_written_is_read(store: ObjectStore) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from assay.augmentation.policy import Policy
+from assay.config import Policy
 from assay.errors import InputError
 from assay.sweep.changes import shown_changes
 from assay.sweep.spec import Sweep, load_sweep, policy_of

@@ -11,9 +11,9 @@ import pytest
 
 from assay.data.dataset import Dataset
 from assay.data.shards import write_dataset
-from assay.sweep.page import to_page
 from assay.sweep.runs import FAILED, Record
 from assay.sweep.table import Table, columns, tabulate, to_csv, to_markdown
+from assay.sweep.table_page import to_page
 
 LABELS = np.arange(200) % 2
 

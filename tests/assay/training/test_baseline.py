@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assay.augmentation.policy import Policy
-from assay.config import BaselineConfig, RuntimeConfig
+from assay.config import BaselineConfig, Policy, RuntimeConfig
 from assay.data.dataset import Dataset
-from assay.evaluation.ranking import SortedScores
+from assay.measures.ranking import SortedScores
 from assay.models.artifact import load_model
 from assay.training.baseline import train_baseline
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.augmentation.policy import ColorJitter, Policy
-from assay.config import ModelConfig, RuntimeConfig
+from assay.config import ColorJitter, ModelConfig, Policy, RuntimeConfig
 from assay.data.dataset import DATASET_FILE, Dataset
 from assay.data.shards import write_dataset
+from assay.training.compiled import Forward
 from assay.training.data import augmenter_for, build_for, changes_images, training_batches
-from assay.training.steps import Forward
 
 
 @pytest.mark.parametrize(

@@ -11,19 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.augmentation.policy import Policy
-from assay.config import FinetuneConfig, RuntimeConfig, TrainConfig
+from assay.config import FinetuneConfig, Policy, RuntimeConfig, TrainConfig
 from assay.data.dataset import Dataset
 from assay.errors import AssayError, InputError
-from assay.models.registry import build_model
+from assay.models.catalog import build_model
 from assay.models.transfer import CutPoint, cut_points, freeze_base, unfreeze_from
 from assay.models.weights import load_weights
+from assay.runtime import apply_runtime
+from assay.training.compiled import Forward
 from assay.training.data import training_batches
 from assay.training.feature_cache import CachedModel, FeatureBatches, cache_features, plan_cache
 from assay.training.finetune import finetune
 from assay.training.fit import fit
-from assay.training.precision import apply_runtime
-from assay.training.steps import Forward
 
 FLIPS = Policy(horizontal_flip=True, vertical_flip=True, quarter_turns=True)
 

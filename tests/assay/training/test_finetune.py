@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assay.augmentation.policy import Policy
-from assay.config import FinetuneConfig, RuntimeConfig
+from assay.config import FinetuneConfig, Policy, RuntimeConfig
 from assay.data.dataset import Dataset
 from assay.errors import InputError
 from assay.models.artifact import load_model

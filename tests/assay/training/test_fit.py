@@ -18,12 +18,12 @@ import pytest
 
 from assay.config import RuntimeConfig, TrainConfig
 from assay.data.dataset import Dataset
-from assay.evaluation.ranking import SortedScores
+from assay.measures.ranking import SortedScores
+from assay.runtime import apply_runtime
 from assay.training.checkpoint import Checkpoint
 from assay.training.fit import DivergedError, fit, validation_metrics
 from assay.training.history import History
 from assay.training.inputs import Batches
-from assay.training.precision import apply_runtime
 
 
 @dataclass
@@ -149,7 +149,7 @@ def test_the_average_of_the_weights_is_what_is_judged_and_kept(spots: Dataset) -
     model = network()
     config = {"epochs": 2, "optimizer": {"learning_rate": 3e-3, "ema": 0.9}}
     history = train(spots, model, config)
-    from assay.training.steps import Forward
+    from assay.training.compiled import Forward
 
     judged = validation_metrics(spots.valid.labels, Forward(model).probabilities(spots.valid.inputs))
     assert judged["auc"] == pytest.approx(history.best_value)
@@ -249,7 +249,7 @@ PROGRAM = """
     from assay.config import RuntimeConfig
     from assay.data.dataset import Dataset
     from assay.training.inputs import Batches
-    from assay.training.precision import apply_runtime
+    from assay.runtime import apply_runtime
 
     data, store, result, minutes, fate = sys.argv[1:]
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.augmentation.policy import Policy
 from assay.augmentation.warp import Augmenter
+from assay.config import Policy
 from assay.training.inputs import Batches, default_workers
 
 POLICY = Policy(rotation_range=20, width_shift_range=0.1, horizontal_flip=True, brightness_range=(0.7, 1.3))

@@ -12,7 +12,7 @@ import pytest
 from assay.config import DataConfig
 from assay.data.sources import open_source
 from assay.errors import InputError
-from assay.storage.objects import open_store
+from assay.storage.open import open_store
 
 IMAGES = DataConfig()
 WINDOWS = DataConfig(kind="sensor")

@@ -1,0 +1,258 @@
+"""Is one model better than another? Paired differences on the same cases, with intervals and p-values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from assay.measures.intervals import Interval, Resampler, bootstrap_metrics, percentile_interval
+from assay.measures.metrics import METRICS, Scored, point_metrics
+from assay.measures.ranking import Floats, Mask
+
+
+@dataclass(frozen=True)
+class DeLong:
+    """AUCs of several models on the same cases, with the covariance of their errors.
+
+    Attributes:
+        aucs: float64 (M,).
+        covariance: float64 (M, M); nan where a class holds fewer than two independent units.
+    """
+
+    aucs: Floats
+    covariance: Floats
+
+    def difference(self, first: int, second: int) -> tuple[float, float]:
+        """Return AUC(first) - AUC(second) and its standard error."""
+        contrast = np.zeros(len(self.aucs))
+        contrast[first] += 1
+        contrast[second] -= 1
+        variance = float(contrast @ self.covariance @ contrast)
+        return float(contrast @ self.aucs), math.sqrt(max(variance, 0.0)) if not math.isnan(variance) else variance
+
+    def p_value(self, first: int, second: int) -> float:
+        """Return the two-sided p-value of equal AUCs; 1 for models that agree exactly, nan where undefined."""
+        difference, error = self.difference(first, second)
+        return two_sided_p(difference, error)
+
+
+def two_sided_p(difference: float, error: float) -> float:
+    """Return the normal p-value of a difference with this standard error; 1 where both are 0."""
+    if math.isnan(difference) or math.isnan(error):
+        return float("nan")
+    if error < 1e-12:
+        return 1.0 if abs(difference) < 1e-12 else 0.0
+    return math.erfc(abs(difference) / error / math.sqrt(2))
+
+
+def delong(positive: Mask, scores: npt.NDArray[Any], groups: npt.NDArray[Any] | None = None) -> DeLong:
+    """Return the AUCs of models scored on the same cases, and their covariance without resampling.
+
+    Args:
+        positive: bool (N,).
+        scores: float (M, N).
+        groups: Patient or slide of each case (N,), whose cases are not independent; None: all are.
+
+    Source:
+        DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44; midranks after Sun and Xu 2014; groups after
+        Obuchowski 1997, Biometrics 53.
+    """
+    from scipy.stats import rankdata
+
+    positive = np.asarray(positive, dtype=bool)
+    scores = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    models = len(scores)
+    if positives == 0 or negatives == 0:
+        return DeLong(np.full(models, np.nan), np.full((models, models), np.nan))
+    together = rankdata(scores, axis=1)
+    # Placement of each positive case among the negative ones, and the reverse: the components of the variance.
+    of_positives = (together[:, positive] - rankdata(scores[:, positive], axis=1)) / negatives
+    of_negatives = 1 - (together[:, ~positive] - rankdata(scores[:, ~positive], axis=1)) / positives
+    aucs = of_positives.mean(axis=1)
+    if groups is None:
+        units = np.arange(len(positive))
+    else:
+        units = np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
+    count = int(units.max()) + 1
+    with_positives = len(np.unique(units[positive]))
+    with_negatives = len(np.unique(units[~positive]))
+    if with_positives < 2 or with_negatives < 2:
+        return DeLong(aucs, np.full((models, models), np.nan))
+    first = np.stack([np.bincount(units[positive], row, count) for row in of_positives - aucs[:, None]])
+    second = np.stack([np.bincount(units[~positive], row, count) for row in of_negatives - aucs[:, None]])
+    covariance = with_positives / (with_positives - 1) * (first @ first.T) / positives**2
+    covariance += with_negatives / (with_negatives - 1) * (second @ second.T) / negatives**2
+    if groups is not None:
+        cross = count / (count - 1) * (first @ second.T) / (positives * negatives)
+        covariance += cross + cross.T
+    return DeLong(aucs, covariance)
+
+
+def mcnemar(first_right: Mask, second_right: Mask, groups: npt.NDArray[Any] | None = None) -> float:
+    """Return the two-sided p-value of equal accuracy on the same cases.
+
+    Exact (binomial) where cases are independent. With groups, a score test on the groups' sums of differences; for
+    groups of one it is McNemar's chi-square.
+
+    Args:
+        first_right: Which decisions of the first model are right, bool (N,).
+        second_right: The same of the second.
+        groups: Patient or slide of each case (N,); None: cases are independent.
+
+    Source:
+        McNemar 1947; for groups, Obuchowski 1998, Statistics in Medicine 17.
+    """
+    from scipy.stats import binomtest
+
+    gains, losses = first_right & ~second_right, second_right & ~first_right
+    if not (gains.any() or losses.any()):
+        return 1.0
+    if groups is None:
+        won, lost = int(gains.sum()), int(losses.sum())
+        return float(binomtest(won, won + lost, 0.5).pvalue)
+    units = np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
+    sums = np.bincount(units, gains.astype(np.float64) - losses)
+    return two_sided_p(float(sums.sum()), float(np.sqrt(np.square(sums).sum())))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for being several, in the order given; nan stays nan and does not count.
+
+    Source:
+        Holm 1979, Scandinavian Journal of Statistics 6.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    adjusted = np.full(len(values), np.nan)
+    defined = np.flatnonzero(~np.isnan(values))
+    running = 0.0
+    for step, index in enumerate(defined[np.argsort(values[defined], kind="stable")]):
+        running = max(running, min(1.0, float(values[index]) * (len(defined) - step)))
+        adjusted[index] = running
+    return adjusted.tolist()
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How much better one model is than another in one metric, on the same cases.
+
+    Attributes:
+        metric: A name of ``METRICS``.
+        difference: Better is positive: for errors such as ``brier`` the sign is turned.
+        interval: Percentiles of the paired bootstrap.
+        p_value: Two-sided, of no difference: DeLong for auc, McNemar for accuracy, else the paired bootstrap.
+        p_better: One-sided, of being better by no more than ``margin``.
+        margin: In units of the metric.
+        test: What gave the p-values.
+    """
+
+    metric: str
+    difference: float
+    interval: Interval
+    p_value: float
+    p_better: float
+    margin: float
+    test: str
+
+
+def paired_difference(
+    first: Scored,
+    second: Scored,
+    metric: str,
+    *,
+    groups: npt.NDArray[Any] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    margin: float = 0.0,
+) -> PairedDifference:
+    """Compare two models on the same cases in one metric.
+
+    Args:
+        first: The challenger.
+        second: The one to beat; same labels in the same order.
+        metric: A name of ``METRICS``.
+        groups: Patient or slide of each case (N,); None: cases are independent.
+        resamples: Of the paired bootstrap.
+        seed: Of the draws.
+        confidence: Level of the interval.
+        margin: For ``p_better``: the least gain that matters, in units of the metric.
+
+    Returns:
+        The difference, first minus second; nan where either is undefined.
+
+    Raises:
+        ValueError: The two were not scored on the same cases.
+    """
+    resampler = Resampler(len(first.labels), groups, resamples, seed)
+    samples = bootstrap_metrics({"first": first, "second": second}, resampler)
+    return compare_samples(
+        first,
+        second,
+        metric,
+        samples["first"][metric],
+        samples["second"][metric],
+        resampler,
+        groups,
+        confidence,
+        margin,
+    )
+
+
+def compare_samples(
+    first: Scored,
+    second: Scored,
+    metric: str,
+    first_samples: Floats,
+    second_samples: Floats,
+    resampler: Resampler,
+    groups: npt.NDArray[Any] | None = None,
+    confidence: float = 0.95,
+    margin: float = 0.0,
+) -> PairedDifference:
+    """Compare two models whose metrics were already bootstrapped on the same draws; see `paired_difference`."""
+    if not np.array_equal(first.labels, second.labels):
+        raise ValueError("a paired comparison needs the same cases in the same order")
+    sign = 1.0 if METRICS[metric].higher_is_better else -1.0
+    difference = sign * (point_metrics(first).values[metric] - point_metrics(second).values[metric])
+    samples = sign * (first_samples - second_samples)
+    interval = percentile_interval(samples, confidence, f"paired {resampler.method}")
+    within = groups if resampler.grouped else None
+    p_value, test = _bootstrap_p(samples), f"paired {resampler.method}"
+    p_better = _one_sided_bootstrap_p(samples, margin)
+    if metric == "auc" and first.binary:
+        scores = np.stack([model.probabilities[:, model.positive_index] for model in (first, second)])
+        errors = delong(first.labels == first.positive_index, scores, within)
+        gap, error = errors.difference(0, 1)
+        if not math.isnan(error):
+            p_value, test = two_sided_p(gap, error), "DeLong" if within is None else "DeLong by groups"
+            p_better = _upper_tail((gap - margin) / error) if error > 1e-12 else float(gap <= margin)
+    elif metric == "accuracy":
+        right = [model.labels == model.predicted for model in (first, second)]
+        p_value, test = mcnemar(right[0], right[1], within), "McNemar" if within is None else "McNemar by groups"
+    return PairedDifference(metric, difference, interval, p_value, p_better, margin, test)
+
+
+def _upper_tail(z: float) -> float:
+    return 1 - NormalDist().cdf(z)
+
+
+def _one_sided_bootstrap_p(samples: Floats, margin: float) -> float:
+    defined = samples[~np.isnan(samples)]
+    if not len(defined):
+        return float("nan")
+    return float((np.sum(defined <= margin) + 1) / (len(defined) + 1))
+
+
+def _bootstrap_p(samples: Floats) -> float:
+    defined = samples[~np.isnan(samples)]
+    if not len(defined):
+        return float("nan")
+    below, above = np.sum(defined <= 0), np.sum(defined >= 0)
+    return float(min(1.0, 2 * (min(below, above) + 1) / (len(defined) + 1)))

@@ -1,0 +1,374 @@
+"""Promotion: the challenger becomes champion only where it beats the present one on the same test images."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from assay.config import PromoteConfig, RuntimeConfig
+from assay.data.dataset import Dataset
+from assay.errors import AssayError, InputError
+from assay.evaluation.evaluate import group_labels
+from assay.evaluation.predictions import predict_split
+from assay.hashing import code_version
+from assay.measures.calibration import apply_temperature
+from assay.measures.metrics import METRICS, Scored
+from assay.models.artifact import load_model
+from assay.models.info import ModelInfo, read_info
+from assay.observability.progress import log
+from assay.registry.seen import SEEN_FILE, read_seen, write_seen
+from assay.registry.verdict import CONFIDENCE, Verdict, judge, judge_alone
+from assay.registry.versions import Champion, ChampionChanged, ModelRegistry
+from assay.storage.cache import cache_folder
+from assay.storage.files import new_file
+from assay.storage.open import open_store
+
+# With fewer images of a class left, a comparison without those that the champion has seen says nothing.
+FEWEST_OF_A_CLASS = 10
+ATTEMPTS = 10
+REPORT_FILES = ("report.html", "model_card.md", "comparison.json", "metrics.json")
+
+
+@dataclass(frozen=True)
+class PromotionResult:
+    """What was decided.
+
+    Args:
+        promoted: Whether the challenger became champion.
+        version: The challenger's version; empty where nothing was stored.
+        champion: The champion's version after the decision; empty where there is none.
+        reason: One sentence with the numbers.
+        metrics: Flat names, finite values.
+    """
+
+    promoted: bool
+    version: str
+    champion: str
+    reason: str
+    metrics: dict[str, float]
+
+
+def promote(
+    promote: PromoteConfig,
+    name: str,
+    storage_root: str,
+    evaluation_dir: Path,
+    dataset_dir: Path,
+    out_dir: Path,
+    seed: int,
+    runtime: RuntimeConfig,
+) -> PromotionResult:
+    """Set the best candidate against the champion on the same test split, and keep the better one as champion.
+
+    The challenger becomes a version of the registry whatever is decided, unless it is the champion already. Where
+    someone else changes the champion meanwhile, the decision is made again against the new one.
+
+    Args:
+        promote: What counts as better.
+        name: The model's name in the registry.
+        storage_root: A local directory or ``gs://bucket/prefix``.
+        evaluation_dir: What evaluate wrote: comparison.json, best/.
+        dataset_dir: What preprocess wrote.
+        out_dir: Created where missing; gets decision.json and decision.md.
+        seed: Of the bootstrap.
+        runtime: How the machine is used.
+
+    Raises:
+        InputError: The evaluation is not whole, or of another dataset.
+        AssayError: The champion cannot be read, or changes all the time.
+    """
+    contest = _Contest(promote, name, storage_root, evaluation_dir, dataset_dir, seed, runtime)
+    result, decision = contest.decide()
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with new_file(out_dir / "decision.md") as stage:
+        stage.write_text(_markdown(decision), encoding="utf-8")
+    with new_file(out_dir / "decision.json") as stage:
+        stage.write_text(json.dumps(decision, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    log(result.reason)
+    return result
+
+
+class _Contest:
+    """One challenger against whoever is champion."""
+
+    def __init__(
+        self,
+        config: PromoteConfig,
+        name: str,
+        storage_root: str,
+        evaluation_dir: Path,
+        dataset_dir: Path,
+        seed: int,
+        runtime: RuntimeConfig,
+    ) -> None:
+        self.config = config
+        self.runtime = runtime
+        self.evaluation_dir = evaluation_dir
+        self.seed = seed
+        self.registry = ModelRegistry(open_store(storage_root), name)
+        self.dataset = Dataset.open(dataset_dir)
+        self.model_dir = evaluation_dir / "best"
+        self.candidate = _candidate(evaluation_dir)
+        self.info = read_info(self.model_dir)
+        mismatch = _mismatch(self.info, self.dataset)
+        if mismatch:
+            raise InputError(f"{self.model_dir}: does not fit {dataset_dir}: {mismatch}. Evaluate on this dataset.")
+        self.test = self.dataset.open_test()
+        self.groups = group_labels(self.dataset, self.test)
+        self.notes: list[str] = []
+
+    def decide(self) -> tuple[PromotionResult, dict[str, Any]]:
+        """Publish, compare and swap; return the result and what decision.json says."""
+        champion = self.registry.champion()
+        if champion is not None and _same_training(self.info, self.registry.version(champion.version).info):
+            return self._unchanged(champion, "the same data, config and code trained it")
+        challenger = self._challenger()
+        version = self._publish() if self.config.enabled else ""
+        for _ in range(ATTEMPTS):
+            champion = self.registry.champion()
+            if champion is not None and champion.version == version:
+                return self._unchanged(champion, "it is this very model")
+            self.notes = []
+            verdict = self._judge(version, challenger, champion)
+            reason = self._sentence(verdict, version, champion)
+            if verdict.promote and self.config.enabled:
+                try:
+                    self.registry.set_champion(version, champion, reason=reason)
+                except ChampionChanged:
+                    log("the champion was changed by someone else meanwhile: comparing again")
+                    continue
+            return self._result(verdict, version, champion, reason)
+        raise AssayError(
+            f"model '{self.registry.name}': the champion changed {ATTEMPTS} times during the comparison. "
+            f"{version} is stored; run promote again when the others are done."
+        )
+
+    def _publish(self) -> str:
+        metrics_file = self.evaluation_dir / "metrics.json"
+        metadata = {
+            "candidate": self.candidate,
+            "metrics": json.loads(metrics_file.read_text(encoding="utf-8")) if metrics_file.is_file() else {},
+            "dataset_fingerprint": self.dataset.fingerprint,
+            "snapshot_fingerprint": self.dataset.description.get("snapshot", {}).get("fingerprint", ""),
+            "source": self.dataset.description.get("snapshot", {}).get("source", ""),
+            "code_version": code_version(),
+            "seed": self.seed,
+        }
+        paths = [self.evaluation_dir / file for file in REPORT_FILES]
+        report = {path.name: path for path in paths if path.is_file()}
+        with tempfile.TemporaryDirectory() as folder:
+            seen = Path(folder) / SEEN_FILE
+            if write_seen(self.dataset, seen):
+                report[SEEN_FILE] = seen
+            return self.registry.publish(self.model_dir, metadata, report=report).version
+
+    def _judge(self, version: str, challenger: Scored, champion: Champion | None) -> Verdict:
+        metric = self.config.metric
+        returned = self.registry.rolled_back(version) if version else None
+        if returned is not None:
+            return Verdict(
+                False, f"it was champion and was rolled back on {returned.changed[:10]} ({returned.reason})", metric
+            )
+        if champion is None:
+            return judge_alone(self.config, challenger, self.groups, self.seed)
+        info = self.registry.version(champion.version).info
+        mismatch = _mismatch(info, self.dataset)
+        if mismatch:
+            why = f"{champion.version} cannot be compared: {mismatch}"
+            way_out = (
+                f"to replace it by hand: assay registry rollback {self.registry.name} --to "
+                f"{version or 'VERSION'}; to keep both, give the config another `name`"
+            )
+            self.notes.append(way_out)
+            return Verdict(False, why, metric)
+        keep = self._fair_images(champion.version, info)
+        log(f"scoring the champion {champion.version} on {int(keep.sum()):,} test images")
+        other = self._score(self.registry.fetch(champion.version, cache_folder("models")))
+        groups = None if self.groups is None else self.groups[keep]
+        return judge(self.config, _take(challenger, keep), _take(other, keep), groups, self.seed)
+
+    def _fair_images(self, version: str, info: ModelInfo) -> npt.NDArray[np.bool_]:
+        """Return which test images the champion was not trained on, bool (N,)."""
+        everything = np.ones(len(self.test), dtype=bool)
+        if info.dataset_fingerprint == self.dataset.fingerprint:
+            return everything
+        data = self.registry.read_report(version, SEEN_FILE)
+        if data is None or "sha256" not in self.test.records:
+            self.notes.append(
+                f"{version} was trained on other data, and which is not known: test images among them flatter it"
+            )
+            return everything
+        keep = ~read_seen(data).mask(self.test.records, self.dataset.group_column)
+        if keep.all():
+            return everything
+        left = np.bincount(self.test.labels[keep], minlength=self.dataset.num_classes)
+        count = f"{int((~keep).sum()):,} of {len(keep):,} test images (or others of their group)"
+        if left.min() < FEWEST_OF_A_CLASS:
+            self.notes.append(f"{version} was trained on {count}: too many to leave out, and they flatter it")
+            return everything
+        self.notes.append(f"left out of the comparison: {count}, on which {version} was trained")
+        return keep
+
+    def _challenger(self) -> Scored:
+        """Return the challenger's answers as evaluate stored them, for the same images."""
+        import pandas as pd
+
+        path = self.evaluation_dir / "predictions.parquet"
+        columns = [f"{self.candidate}:{name}" for name in self.dataset.classes]
+        try:
+            table = pd.read_parquet(path)
+            probabilities = table[columns].to_numpy(np.float32)
+        except (OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:100]
+            raise InputError(
+                f"{path}: not the predictions of {self.candidate} ({reason}). Run evaluate again."
+            ) from error
+        truth = np.asarray(self.dataset.classes)[self.test.labels]
+        if not np.array_equal(table["label"].to_numpy(str), truth):
+            raise InputError(f"{path}: not of the test split of {self.dataset.root}. Evaluate on this dataset.")
+        return Scored(self.test.labels, probabilities, self.info.decide(probabilities), self.dataset.positive_index)
+
+    def _score(self, model_dir: Path) -> Scored:
+        """Return another model's answers to the same images, in the dataset's order of classes."""
+        # Only here: a decision that needs no model does not wait for TensorFlow.
+        from assay.runtime import apply_runtime
+
+        apply_runtime(self.runtime, self.seed)
+        model = load_model(model_dir)
+        raw = predict_split(model, self.test.inputs, task="score the champion on the test split")
+        probabilities = apply_temperature(raw, model.info.temperature)
+        order = np.array([model.info.classes.index(name) for name in self.dataset.classes])
+        decided = np.argsort(order)[model.decide(probabilities)]
+        return Scored(self.test.labels, probabilities[:, order], decided, self.dataset.positive_index)
+
+    def _unchanged(self, champion: Champion, why: str) -> tuple[PromotionResult, dict[str, Any]]:
+        reason = f"{champion.version} stays champion of {self.registry.name}, unchanged: {why}"
+        return self._result(Verdict(False, why, self.config.metric), champion.version, champion, reason)
+
+    def _sentence(self, verdict: Verdict, version: str, champion: Champion | None) -> str:
+        model = self.registry.name
+        challenger = f"{version} ({self.candidate})" if version else f"the challenger ({self.candidate})"
+        if not self.config.enabled:
+            would = "would become" if verdict.promote else "would not become"
+            return f"{challenger} {would} champion of {model} (promote.enabled is false): {verdict.why}"
+        if verdict.promote:
+            over = f", after {champion.version}" if champion else " and its first"
+            return f"{challenger} is the new champion of {model}{over}: {verdict.why}"
+        if champion is None:
+            return f"{model} still has no champion, {challenger} is not promoted: {verdict.why}"
+        return f"{champion.version} stays champion of {model}, {challenger} is not promoted: {verdict.why}"
+
+    def _result(
+        self, verdict: Verdict, version: str, champion: Champion | None, reason: str
+    ) -> tuple[PromotionResult, dict[str, Any]]:
+        promoted = verdict.promote and self.config.enabled
+        before = champion.version if champion else ""
+        after = version if promoted else before
+        metrics = {"promoted": float(promoted), **_numbers(verdict)}
+        decision = {
+            "name": self.registry.name,
+            "promoted": promoted,
+            "reason": reason,
+            "candidate": self.candidate,
+            "version": version,
+            "champion": after,
+            "champion_before": before,
+            "metric": self.config.metric,
+            "min_gain": self.config.min_gain,
+            "min_value": self.config.min_value,
+            "alpha": self.config.alpha,
+            "confidence": CONFIDENCE,
+            "test": verdict.gain.test if verdict.gain else None,
+            "numbers": metrics,
+            "notes": self.notes,
+            "test_images": len(self.test),
+            "dataset_fingerprint": self.dataset.fingerprint,
+        }
+        if self.config.enabled and version != before:
+            self.registry.record_decision(version, decision)
+        return PromotionResult(promoted, version, after, reason, metrics), decision
+
+
+def _candidate(evaluation_dir: Path) -> str:
+    """Return the best candidate's name."""
+    path = evaluation_dir / "comparison.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["best"])
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{evaluation_dir}: no evaluation here ({path.name} is missing). Run evaluate first."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read. Run evaluate again.") from error
+
+
+def _mismatch(info: ModelInfo, dataset: Dataset) -> str:
+    """Return why a model cannot answer for a dataset's test split, or an empty text."""
+    if set(info.classes) != set(dataset.classes):
+        return f"its classes are {', '.join(info.classes)}, not {', '.join(dataset.classes)}"
+    if info.input_shape != dataset.input_shape:
+        sides = (" x ".join(map(str, shape)) for shape in (info.input_shape, dataset.input_shape))
+        return "its inputs are {}, not {}".format(*sides)
+    return ""
+
+
+def _same_training(first: ModelInfo, second: ModelInfo) -> bool:
+    """Return whether two models come from the same data, config and code: repeats of one draw, not rivals."""
+    keys = ("name", "classes", "config", "dataset_fingerprint", "code_version", "weights_hash")
+    return bool(first.dataset_fingerprint) and all(getattr(first, key) == getattr(second, key) for key in keys)
+
+
+def _take(scored: Scored, keep: npt.NDArray[np.bool_]) -> Scored:
+    return Scored(scored.labels[keep], scored.probabilities[keep], scored.predicted[keep], scored.positive_index)
+
+
+def _numbers(verdict: Verdict) -> dict[str, float]:
+    """Return the numbers of a verdict under flat names; undefined ones are left out."""
+    values: dict[str, float] = {}
+    for prefix, score in (("", verdict.challenger), ("champion_", verdict.champion)):
+        if score is not None:
+            name = f"{prefix}test_{verdict.metric}"
+            values |= {name: score.value, f"{name}_low": score.interval.low, f"{name}_high": score.interval.high}
+    if verdict.gain is not None:
+        gain = verdict.gain
+        values |= {"gain": gain.difference, "gain_low": gain.interval.low, "gain_high": gain.interval.high}
+        values["gain_p_value"] = gain.p_better
+    return {name: float(value) for name, value in values.items() if np.isfinite(value)}
+
+
+def _markdown(decision: dict[str, Any]) -> str:
+    """Return the decision for people: the sentence, the numbers, what to know about them."""
+    numbers, metric = decision["numbers"], decision["metric"]
+    title = METRICS[metric].title
+    lines = [f"# Promotion of {decision['name']}", "", f"**{decision['reason']}.**", ""]
+
+    def cell(name: str) -> str:
+        if name not in numbers:
+            return "undefined"
+        low, high = numbers.get(f"{name}_low"), numbers.get(f"{name}_high")
+        return f"{numbers[name]:.4f}" + (f" [{low:.4f}, {high:.4f}]" if low is not None and high is not None else "")
+
+    rows = [
+        (f"challenger {decision['version']} ({decision['candidate']})", f"test_{metric}"),
+        (f"champion {decision['champion_before']}", f"champion_test_{metric}"),
+        ("gain", "gain"),
+    ]
+    rows = [(label, name) for label, name in rows if name in numbers]
+    if rows:
+        lines += [f"| | test {title} [{decision['confidence']:.0%} interval] |", "|---|---|"]
+        lines += [f"| {label} | {cell(name)} |" for label, name in rows]
+        lines.append("")
+    if "gain_p_value" in numbers:
+        lines += [
+            f"Paired test ({decision['test']}), one-sided, of a gain above {decision['min_gain']:g}: "
+            f"p = {numbers['gain_p_value']:.3g}; promoted at {decision['alpha']:g} or less.",
+            "",
+        ]
+    lines += [f"- {note}" for note in decision["notes"]]
+    return "\n".join(lines).rstrip() + "\n"

@@ -1,0 +1,151 @@
+"""The verdict on a challenger: its metric against the floor and against the champion's, on the same test images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from assay.config import PromoteConfig
+from assay.measures.comparison import PairedDifference, compare_samples
+from assay.measures.intervals import Interval, Resampler, bootstrap_metrics, metric_intervals
+from assay.measures.metrics import METRICS, Scored, point_metrics
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Score:
+    """One model's metric on the test split, with its interval.
+
+    Args:
+        value: nan where the split leaves it undefined.
+        interval: At the level ``CONFIDENCE``.
+        undefined: Why there is no value; empty where there is one.
+    """
+
+    value: float
+    interval: Interval
+    undefined: str = ""
+
+    def __str__(self) -> str:
+        within = f" [{self.interval.low:.3f}, {self.interval.high:.3f}]" if self.interval.defined else ""
+        return f"{self.value:.3f}{within}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the challenger should be champion, and the numbers behind it.
+
+    Args:
+        promote: The answer.
+        why: A clause with the numbers, to follow a colon.
+        metric: What was compared.
+        challenger: Its score; None where nothing was scored.
+        champion: The champion's on the same images; None where there is none to compare with.
+        gain: Challenger over champion; None likewise.
+    """
+
+    promote: bool
+    why: str
+    metric: str
+    challenger: Score | None = None
+    champion: Score | None = None
+    gain: PairedDifference | None = None
+
+
+def judge_alone(config: PromoteConfig, challenger: Scored, groups: npt.NDArray[Any] | None, seed: int) -> Verdict:
+    """Hold a challenger against the floor of the config; there is no champion to beat.
+
+    Args:
+        config: Gives metric and floor.
+        challenger: Its probabilities and decisions on the test split.
+        groups: Patient or slide of each image (N,); None: images are independent.
+        seed: Of the bootstrap.
+    """
+    score = _scores({"challenger": challenger}, config.metric, groups, seed)["challenger"]
+    title = METRICS[config.metric].title
+    if score.undefined:
+        return Verdict(False, f"its {title} is undefined ({score.undefined})", config.metric, score)
+    fails = _fails_floor(config, score)
+    return Verdict(not fails, fails or f"test {title} {score}", config.metric, score)
+
+
+def judge(
+    config: PromoteConfig, challenger: Scored, champion: Scored, groups: npt.NDArray[Any] | None, seed: int
+) -> Verdict:
+    """Hold a challenger against the champion: better by more than ``min_gain``, in a paired one-sided test.
+
+    Args:
+        config: Gives metric, least gain, level of the test and floor.
+        challenger: Its probabilities and decisions.
+        champion: Those of the champion, of the same images in the same order.
+        groups: Patient or slide of each image (N,); None: images are independent.
+        seed: Of the bootstrap.
+    """
+    metric, title = config.metric, METRICS[config.metric].title
+    resampler = Resampler(len(challenger.labels), groups, RESAMPLES, seed)
+    models = {"challenger": challenger, "champion": champion}
+    samples = bootstrap_metrics(models, resampler)
+    scores = _scores(models, metric, groups, seed, samples)
+    gain = compare_samples(
+        challenger,
+        champion,
+        metric,
+        samples["challenger"][metric],
+        samples["champion"][metric],
+        resampler,
+        groups,
+        CONFIDENCE,
+        config.min_gain,
+    )
+    score, other = scores["challenger"], scores["champion"]
+    undefined = score.undefined or other.undefined
+    numbers = f"test {title} {score} against {other}"
+    if undefined or math.isnan(gain.p_better):
+        reason = undefined or "the test split is too small for a test"
+        return Verdict(False, f"{title} cannot be compared ({reason})", metric, score, other, gain)
+    change = f"{gain.difference:+.3f} [{gain.interval.low:+.3f}, {gain.interval.high:+.3f}]"
+    margin = f" over {config.min_gain:g}" if config.min_gain else ""
+    significant = gain.p_better <= config.alpha
+    sign = "≤" if significant else ">"
+    p_value = f"one-sided p{margin} = {gain.p_better:.2g} {sign} {config.alpha:g}"
+    why = f"{numbers}, a gain of {change}, {p_value} ({gain.test})"
+    fails = _fails_floor(config, score)
+    if fails:
+        why = f"{fails}; {why}"
+    return Verdict(significant and not fails, why, metric, score, other, gain)
+
+
+def _scores(
+    models: Mapping[str, Scored],
+    metric: str,
+    groups: npt.NDArray[Any] | None,
+    seed: int,
+    samples: Mapping[str, Mapping[str, npt.NDArray[np.float64]]] | None = None,
+) -> dict[str, Score]:
+    resampler = Resampler(len(next(iter(models.values())).labels), groups, RESAMPLES, seed)
+    samples = samples or bootstrap_metrics(models, resampler)
+    scores = {}
+    for name, scored in models.items():
+        points = point_metrics(scored)
+        interval = metric_intervals(scored, points.values, samples[name], resampler, CONFIDENCE)[metric]
+        scores[name] = Score(points.values[metric], interval, points.undefined.get(metric, ""))
+    return scores
+
+
+def _fails_floor(config: PromoteConfig, score: Score) -> str:
+    """Return why the floor is not reached, or an empty text."""
+    if config.min_value is None:
+        return ""
+    measure = METRICS[config.metric]
+    if measure.higher_is_better and score.value < config.min_value:
+        return f"its test {measure.title} {score} is below min_value {config.min_value:g}"
+    if not measure.higher_is_better and score.value > config.min_value:
+        return f"its test {measure.title} {score} is above min_value {config.min_value:g}"
+    return ""

@@ -1,0 +1,70 @@
+"""Files and folders that appear whole or not at all, and one line for what the operating system says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from assay.errors import AssayError, InputError
+
+
+class ObjectNotFound(InputError):
+    """No object has this name."""
+
+
+@contextlib.contextmanager
+def new_folder(directory: Path) -> Iterator[Path]:
+    """Yield a temporary sibling that becomes ``directory`` at the end, and vanishes on an error.
+
+    Raises:
+        InputError: The folder holds something already.
+    """
+    if directory.exists() and any(directory.iterdir()):
+        raise InputError(f"{directory}: is not empty. Name a new folder.")
+    with disk_errors(directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        yield stage
+        with disk_errors(directory):
+            stage.chmod(0o755)
+            stage.replace(directory)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling that replaces ``path`` at the end, and vanishes on an error."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}-", dir=path.parent)
+        os.close(handle)
+    stage = Path(name)
+    try:
+        yield stage
+        with disk_errors(path):
+            stage.chmod(0o644)
+            stage.replace(path)
+    finally:
+        stage.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def disk_errors(thing: Path | str) -> Iterator[None]:
+    """Turn what the operating system says into one line about ``thing``."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ObjectNotFound(f"{error.filename or thing}: no such object or file. Check the address.") from error
+    except PermissionError as error:
+        raise AssayError(
+            f"{error.filename or thing}: no permission. Change its owner or mode, or name another place."
+        ) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise AssayError(f"{thing}: {reason}. Free space or name another place.") from error

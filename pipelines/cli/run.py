@@ -1,0 +1,52 @@
+"""The command about one run on this machine: ``assay run``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import (
+    DEFAULT_RUNS,
+    ConfigArgument,
+    DataOption,
+    RunsOption,
+    SetOption,
+    WeightsOption,
+    load,
+    shown,
+)
+
+
+def run(
+    config: ConfigArgument,
+    data: DataOption = None,
+    weights: WeightsOption = None,
+    overrides: SetOption = None,
+    runs: RunsOption = DEFAULT_RUNS,
+    image: Annotated[
+        str | None, typer.Option("--image", help="Run each step in a container of this image, as a cluster does.")
+    ] = None,
+) -> None:
+    """Run the whole pipeline on this machine."""
+    from rich.console import Console
+
+    from pipelines.local.console import format_seconds, print_summary
+    from pipelines.local.run import run_locally
+
+    resolved = load(config, data, weights, overrides)
+    # The stream of now: while the graph runs, what Kubeflow prints is led into the log.
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(f"[bold]{resolved.name}[/bold]: {resolved.data.source}", markup=True, soft_wrap=True)
+    outcome = run_locally(resolved, runs, console, image=image)
+    console.print()
+    if outcome.evaluation_dir is None or outcome.promotion_dir is None:
+        console.print("Nothing to train: the source has not changed.")
+        return
+    report = outcome.run_dir / "report.html"
+    report.write_bytes((outcome.evaluation_dir / "report.html").read_bytes())
+    print_summary(console, outcome.evaluation_dir, outcome.promotion_dir, shown(report))
+    if outcome.reused:
+        console.print(f"[bold]Reused:[/bold] {', '.join(outcome.reused)} (nothing that they depend on has changed)")
+    console.print(f"[bold]Time:[/bold] {format_seconds(outcome.seconds)}")

@@ -1,0 +1,67 @@
+"""Commands about runs on the cluster: ``assay runs list|watch|cancel``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.options import RunArgument, console
+
+if TYPE_CHECKING:
+    from pipelines.cluster.client import Cluster
+
+runs_app = typer.Typer(name="runs", no_args_is_help=True, help="Runs on the cluster: list, follow and cancel them.")
+
+
+@runs_app.command("list")
+def runs_list(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many, newest first.")] = 20,
+) -> None:
+    """List the latest runs: state, start, id and name."""
+    from pipelines.cluster.watch import list_runs
+
+    found = list_runs(_connect(), limit)
+    for run in found:
+        typer.echo(
+            f"{(run.state or 'PENDING').lower():<10} {run.created_at:%Y-%m-%d %H:%M} {run.run_id} {run.display_name}"
+        )
+    if not found:
+        typer.echo("no runs yet", err=True)
+
+
+@runs_app.command("watch")
+def runs_watch(run: RunArgument) -> None:
+    """Follow a run to its end; exit code 1 if it fails."""
+    follow(_connect(), run)
+
+
+@runs_app.command("cancel")
+def runs_cancel(run: RunArgument) -> None:
+    """End a run; one that has ended stays as it is."""
+    from pipelines.cluster.watch import FINISHED, cancel
+
+    before = cancel(_connect(), run)
+    typer.echo(f"{run}: had ended ({before.lower()})" if before in FINISHED else f"{run}: is being ended")
+
+
+def _connect() -> Cluster:
+    from pipelines.cluster.client import connect
+    from pipelines.settings import load_settings
+
+    return connect(load_settings())
+
+
+def follow(cluster: Cluster, run_id: str) -> None:
+    """Follow a run to its end; Ctrl-C ends the following and not the run."""
+    from pipelines.cluster.watch import watch
+
+    try:
+        watch(cluster, run_id, console())
+    except KeyboardInterrupt:
+        typer.echo(
+            f"the run goes on: {cluster.run_link(run_id)}. Follow it: assay runs watch {run_id}. "
+            f"End it: assay runs cancel {run_id}",
+            err=True,
+        )
+        raise typer.Exit(1) from None

@@ -1,0 +1,127 @@
+"""Start a run on the cluster: the config as a cluster can read it, the graph as a version, the run's name."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from assay.config import RunConfig
+from assay.errors import InputError
+from assay.storage.open import is_remote
+from pipelines.cluster.client import Cluster, PipelineVersion
+from pipelines.graphs.order import enabled_candidates
+from pipelines.settings import Settings
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A run that the server has accepted."""
+
+    run_id: str
+    name: str
+    link: str
+    version: PipelineVersion
+
+
+def submit(
+    cluster: Cluster, config: RunConfig, *, overrides: list[str] | None = None, skip_unchanged: bool = False
+) -> Submitted:
+    """Start a run.
+
+    Args:
+        cluster: Where.
+        config: The resolved config.
+        overrides: What was changed on the command line; it names the variant.
+        skip_unchanged: End early where the source has not changed since the champion was trained.
+
+    Raises:
+        InputError: The config names what only this machine has, or an image whose tag can change.
+        AssayError: The server refuses or does not answer.
+    """
+    import kfp_server_api
+
+    config = for_cluster(config, cluster.settings)
+    version = upload_graph(cluster, config)
+    name = f"{config.name} {variant(config, overrides)} {datetime.now(UTC):%Y%m%d-%H%M%S}"
+    wanted = kfp_server_api.V2beta1Run(
+        display_name=name,
+        description=describe(config),
+        experiment_id=cluster.experiment(),
+        pipeline_version_reference=reference(version),
+        runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=parameters(config, skip_unchanged)),
+        service_account=cluster.settings.service_account,
+    )
+    # The server has no labels on runs: name and description carry what one looks for.
+    run = cluster.change(cluster.kfp.runs.run_service_create_run, run=wanted)
+    return Submitted(str(run.run_id), name, cluster.run_link(run.run_id), version)
+
+
+def for_cluster(config: RunConfig, settings: Settings) -> RunConfig:
+    """Return the config with the settings' storage, once nothing in it is on this machine alone.
+
+    Raises:
+        InputError: A path that pods cannot see.
+    """
+    root = settings.storage_root or config.storage.root
+    if not is_remote(root):
+        raise InputError(
+            f"storage.root: pods cannot see a folder of this machine. Received: {root}. Set storage_root in the "
+            "settings, or ASSAY_STORAGE_ROOT=gs://bucket/prefix."
+        )
+    source = config.data.source
+    if not is_remote(source) and "://" not in source:
+        raise InputError(
+            f"data.source: pods cannot see a folder of this machine. Received: {source}. Copy it, "
+            f"`gcloud storage cp -r {source} gs://bucket/prefix`, and give DATA=gs://bucket/prefix."
+        )
+    weights = config.finetune.weights
+    if weights not in ("imagenet", "none") and not is_remote(weights):
+        raise InputError(
+            f"finetune.weights: pods cannot see a file of this machine. Received: {weights}. "
+            "Give imagenet, which is in the image, or copy it and give its gs:// URI."
+        )
+    return config.model_copy(update={"storage": config.storage.model_copy(update={"root": root})})
+
+
+def upload_graph(cluster: Cluster, config: RunConfig) -> PipelineVersion:
+    """Compile the graph of a config and make sure that the server has it."""
+    from pipelines.graphs.training import PIPELINE_NAME, compile_training_pipeline
+
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder) / "training.yaml"
+        compile_training_pipeline(enabled_candidates(config), graph, cluster.settings, config.data.shards)
+        return cluster.upload(graph, PIPELINE_NAME, describe(config))
+
+
+def reference(version: PipelineVersion) -> Any:
+    """Return what names a version in a run."""
+    import kfp_server_api
+
+    return kfp_server_api.V2beta1PipelineVersionReference(
+        pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
+    )
+
+
+def parameters(config: RunConfig, skip_unchanged: bool) -> dict[str, Any]:
+    """Return the values of the graph's parameters."""
+    from pipelines.graphs.training import pipeline_arguments
+
+    return pipeline_arguments(config, skip_unchanged=skip_unchanged)
+
+
+def variant(config: RunConfig, overrides: list[str] | None) -> str:
+    """Return in what a run differs from its config, or else what it trains: lists of runs show names alone."""
+    if overrides:
+        return ",".join(overrides)[:120]
+    return "+".join(enabled_candidates(config)) or "no candidate"
+
+
+def describe(config: RunConfig) -> str:
+    """Return what a run is of."""
+    from assay.hashing import code_version, hash_json
+
+    digest = hash_json(config.model_dump(mode="json"))[:12]
+    return f"source {config.data.source}, seed {config.seed}, config {digest}, code {code_version()}"

@@ -1,0 +1,288 @@
+"""The comparison of runs: what differs in them, what they reached and cost, and which made the champion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from assay.errors import InputError, did_you_mean
+from assay.registry.records import CANDIDATES, CandidateRecord, RunRecord, list_records, read_record
+from assay.registry.versions import ModelRegistry, UnreadableRecord
+from assay.storage.objects import TRANSFERS_AT_A_TIME
+from assay.storage.open import open_store
+
+if TYPE_CHECKING:
+    from pipelines.cluster.client import Cluster
+
+# Parameters of the graph that are no property of what was trained.
+NOT_COMPARED = ("skip_unchanged", "run_id")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        run_id: On a cluster Kubeflow's, else the name of the run's folder.
+        title: What it is shown as beside its id; empty: nothing.
+        state: In Kubeflow's words, in small letters.
+        when: Its start on a cluster, else its end; UTC.
+        parameters: By dotted name, as in ``--set``; those of candidates that it did not train are left out.
+        storage: Root of its object storage.
+        record: What came of it; None where it has not come to an end, or trained nothing.
+    """
+
+    run_id: str
+    title: str
+    state: str
+    when: datetime
+    parameters: Mapping[str, Any]
+    storage: str
+    record: RunRecord | None
+
+    @property
+    def best(self) -> CandidateRecord | None:
+        """The candidate that validation chose."""
+        return None if self.record is None else self.record.candidates[self.record.best]
+
+    def total(self, name: str) -> float | None:
+        """Return the sum of a training metric over the candidates; None where one of them has none."""
+        of_each = [one.training.get(name) for one in self.record.candidates.values()] if self.record else [None]
+        return None if None in of_each else sum(filter(None, of_each))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        runs: The latest first.
+        differing: Names of the parameters that differ among those runs that have them.
+        champions: Version that is champion now, by storage root and name of the model.
+        splits: A letter for each test split, by fingerprint, that of the latest run first.
+        problems: Records that could not be read, a line each.
+    """
+
+    runs: Sequence[Run]
+    differing: Sequence[str]
+    champions: Mapping[tuple[str, str], str]
+    splits: Mapping[str, str]
+    problems: Sequence[str]
+
+    def split(self, run: Run) -> str:
+        """Return the letter of a run's test split; empty where it has none, or all have the same."""
+        return self.splits[run.record.test_fingerprint] if run.record and len(self.splits) > 1 else ""
+
+    def is_champion(self, run: Run) -> bool:
+        """Return whether the champion of now came out of a run."""
+        record = run.record
+        return (
+            record is not None
+            and bool(record.decision.version)
+            and record.decision.version == self.champions.get((run.storage, record.name))
+            # A run that meets its own model as champion has made none.
+            and record.decision.version != record.decision.champion_before
+        )
+
+    def standing(self, run: Run) -> str:
+        """Return how a run stands to the champion of now: champion, was champion, v3 not promoted..."""
+        if run.record is None:
+            return ""
+        decision = run.record.decision
+        if self.is_champion(run):
+            return f"champion {decision.version}"
+        if not decision.version:
+            return "not kept"
+        if decision.version == decision.champion_before:
+            return f"same as {decision.version}"
+        return f"{decision.version}, was champion" if decision.promoted else f"{decision.version}, not promoted"
+
+    def changes(self, run: Run) -> dict[str, str]:
+        """Return what a run has of the parameters that differ, as text."""
+        return {name: text(run.parameters[name]) for name in self.differing if name in run.parameters}
+
+
+def compare_stored(storage: str, wanted: Sequence[str], limit: int) -> Comparison:
+    """Compare the runs that have a record in a store.
+
+    Args:
+        storage: A folder or ``gs://bucket/prefix``.
+        wanted: Ids, or beginnings of ids; none: the latest runs.
+        limit: At most so many, where none is named.
+
+    Raises:
+        InputError: There is no run, or none of that id.
+    """
+    known = list_records(open_store(storage))
+    if not known:
+        raise InputError(
+            f"{storage}: no run has left a record here yet. `make run` leaves one in runs/store; for another place "
+            "give --storage, for runs on a cluster KFP_HOST."
+        )
+    ids = [_pick(one, known, f"the runs with a record in {storage}", str) for one in wanted] or known
+    records, problems = _read([(storage, run_id) for run_id in ids])
+    runs = [
+        Run(
+            run_id=record.run_id,
+            title="",
+            state="succeeded",
+            when=datetime.fromisoformat(record.finished),
+            parameters=flatten(
+                {"name": record.name, "seed": record.seed, **record.config, "code_version": record.code_version}
+            ),
+            storage=storage,
+            record=record,
+        )
+        for record in records.values()
+    ]
+    runs.sort(key=lambda run: run.when, reverse=True)
+    return _compare(runs if wanted else runs[:limit], problems)
+
+
+def compare_on_cluster(cluster: Cluster, wanted: Sequence[str], experiment: str | None, limit: int) -> Comparison:
+    """Compare runs on a cluster, those without a record included.
+
+    Args:
+        cluster: Where they ran.
+        wanted: Ids, or beginnings of ids; none: the latest training runs of the experiment.
+        experiment: Its name; None: that of the settings.
+        limit: At most so many, where none is named.
+
+    Raises:
+        InputError: There is no such experiment, no run, or none of that id.
+        AssayError: The server or the storage does not answer, or refuses.
+    """
+    name = experiment or cluster.settings.experiment
+    services = cluster.kfp.experiments
+    experiment_id = cluster.find_experiment(name)
+    if experiment_id is None:
+        listed = cluster.every(services.experiment_service_list_experiments, "experiments", **cluster.scope)
+        hint = did_you_mean(name, [str(one.display_name) for one in listed]) or " `make submit` makes one."
+        raise InputError(f"experiment '{name}': there is none of this name at {cluster.host}.{hint}")
+    listed = (
+        run
+        for run in cluster.every(
+            cluster.kfp.runs.run_service_list_runs,
+            "runs",
+            experiment_id=experiment_id,
+            sort_by="created_at desc",
+            **cluster.scope,
+        )
+        if "evaluate_config" in _given(run)
+    )
+    if wanted:
+        known = list(listed)
+        found = [
+            _pick(one, known, f"the training runs of experiment '{name}'", lambda run: run.run_id) for one in wanted
+        ]
+    else:
+        found = list(islice(listed, limit))
+    if not found:
+        raise InputError(f"experiment '{name}': it has no training runs yet. `make submit` starts one.")
+    roots = {run.run_id: str(_given(run).get("storage_root", "")) for run in found}
+    records, problems = _read([(root, run_id) for run_id, root in roots.items()])
+    runs = [
+        Run(
+            run_id=run.run_id,
+            title=run.display_name or "",
+            state=(run.state or "pending").lower(),
+            when=run.created_at,
+            parameters=flatten(_sections(_given(run))),
+            storage=roots[run.run_id],
+            record=records.get(run.run_id),
+        )
+        for run in found
+    ]
+    return _compare(sorted(runs, key=lambda run: run.when, reverse=True), problems)
+
+
+def flatten(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config's values by dotted name; of a candidate that is off, only that it is off."""
+    found: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, Mapping) and value:
+            for name, inner in value.items():
+                walk(f"{prefix}.{name}" if prefix else name, inner)
+        else:
+            found[prefix] = value
+
+    off = {name: {"enabled": False} for name in CANDIDATES if sections.get(name, {}).get("enabled") is False}
+    walk("", {**sections, **off})
+    return found
+
+
+def text(value: Any) -> str:
+    """Return a value as one would write it after ``--set name=``."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _given(run: Any) -> dict[str, Any]:
+    return (run.runtime_config.parameters if run.runtime_config else None) or {}
+
+
+def _sections(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a graph as the sections of a config."""
+    sections: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in NOT_COMPARED:
+            continue
+        if name == "storage_root":
+            sections["storage"] = {"root": value}
+        elif name in ("data", "runtime") or name.endswith("_config"):
+            sections[name.removesuffix("_config")] = json.loads(value)
+        else:
+            sections[name] = value
+    return sections
+
+
+def _pick(wanted: str, known: Sequence[T], where: str, id_of: Callable[[T], str]) -> T:
+    """Return the one whose id is, or begins with, what is wanted."""
+    begun = [one for one in known if id_of(one).startswith(wanted)]
+    exact = [one for one in begun if id_of(one) == wanted]
+    if len(begun) == 1 or exact:
+        return (exact or begun)[0]
+    if begun:
+        raise InputError(f"run {wanted}: {len(begun)} of {where} begin so. Give more of the id.")
+    hint = did_you_mean(wanted, map(id_of, known)) or " `make compare` lists the latest."
+    raise InputError(f"run {wanted}: not among {where}.{hint}")
+
+
+def _read(places: Iterable[tuple[str, str]]) -> tuple[dict[str, RunRecord], list[str]]:
+    """Return the records at (storage root, run id) by id, and what is wrong with those that cannot be read."""
+
+    def read(place: tuple[str, str]) -> RunRecord | str | None:
+        root, run_id = place
+        try:
+            return read_record(open_store(root), run_id)
+        except UnreadableRecord as error:
+            return str(error)
+
+    with ThreadPoolExecutor(TRANSFERS_AT_A_TIME) as executor:
+        found = list(executor.map(read, places))
+    records = [one for one in found if isinstance(one, RunRecord)]
+    return {record.run_id: record for record in records}, [one for one in found if isinstance(one, str)]
+
+
+def _compare(runs: Sequence[Run], problems: Sequence[str]) -> Comparison:
+    names = dict.fromkeys(name for run in runs for name in run.parameters)
+    models = {(run.storage, run.record.name) for run in runs if run.record}
+    champions = {model: ModelRegistry(open_store(model[0]), model[1]).champion() for model in models}
+    splits = dict.fromkeys(run.record.test_fingerprint for run in runs if run.record)
+    return Comparison(
+        runs=runs,
+        differing=[
+            name for name in names if len({text(run.parameters[name]) for run in runs if name in run.parameters}) > 1
+        ],
+        champions={model: champion.version for model, champion in champions.items() if champion},
+        splits={one: ascii_uppercase[index % 26] * (index // 26 + 1) for index, one in enumerate(splits)},
+        problems=problems,
+    )

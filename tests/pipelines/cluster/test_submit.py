@@ -1,0 +1,80 @@
+"""Submitting a run: what the server is given, and what is refused before it is asked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from assay.config import RunConfig, apply_overrides, parse_config
+from assay.errors import AssayError, InputError
+from pipelines.cluster.client import Cluster
+from pipelines.cluster.submit import submit
+
+
+def config_with(*overrides: str) -> RunConfig:
+    base = {"version": 1, "name": "tiny", "data": {"source": "gs://bucket/images"}}
+    return parse_config(apply_overrides(base, list(overrides)), "test")
+
+
+def test_a_run_is_started_with_its_config(kubeflow: Any, cluster: Cluster, tiny_config: RunConfig) -> None:
+    submitted = submit(cluster, tiny_config)
+    (run,) = kubeflow.state.runs.values()
+    given = run["runtime_config"]["parameters"]
+    assert submitted.run_id == run["run_id"]
+    assert submitted.link.endswith(f"/#/runs/details/{run['run_id']}")
+    assert json.loads(given["data"])["source"] == "demo://tissue?images=60"
+    assert given["storage_root"] == "gs://bucket/assay"
+    assert given["skip_unchanged"] is False
+    assert run["service_account"] == "assay-pipeline"
+    assert "demo://tissue" in run["description"]
+
+
+def test_the_same_graph_is_uploaded_once_and_another_graph_anew(kubeflow: Any, cluster: Cluster) -> None:
+    first = submit(cluster, config_with())
+    # Another number is another value of a parameter; one candidate less is another graph.
+    same = submit(cluster, config_with("finetune.epochs=3"))
+    other = submit(cluster, config_with("search.enabled=false"))
+    assert [first.version.uploaded, same.version.uploaded, other.version.uploaded] == [True, False, True]
+    assert first.version == same.version.__class__(**{**same.version.__dict__, "uploaded": True})
+    tasks = [kubeflow.state.graphs[version.version.version_id][0]["components"] for version in (first, other)]
+    assert "comp-search" in tasks[0]
+    assert "comp-search" not in tasks[1]
+
+
+def test_the_name_says_the_variant(cluster: Cluster) -> None:
+    overrides = ["finetune.epochs=3"]
+    assert " finetune.epochs=3 " in submit(cluster, config_with(*overrides), overrides=overrides).name
+    assert "tiny baseline+search+finetune " in submit(cluster, config_with()).name
+
+
+def test_shards_of_the_config_are_in_the_graph(kubeflow: Any, cluster: Cluster) -> None:
+    submitted = submit(cluster, config_with("data.shards=4"))
+    assert "comp-merge-shards" in kubeflow.state.graphs[submitted.version.version_id][0]["components"]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.source=./images", "data.source.*Received: ./images.*DATA=gs://"),
+        ("finetune.weights=vgg.h5", "finetune.weights.*Received: vgg.h5"),
+    ],
+)
+def test_what_only_this_machine_has_is_refused(kubeflow: Any, cluster: Cluster, override: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        submit(cluster, config_with(override))
+    assert not kubeflow.state.runs
+
+
+def test_local_storage_is_refused(cluster: Cluster, tiny_config: RunConfig) -> None:
+    cluster.settings = cluster.settings.model_copy(update={"storage_root": None})
+    with pytest.raises(InputError, match=r"storage.root.*ASSAY_STORAGE_ROOT=gs://"):
+        submit(cluster, tiny_config)
+
+
+def test_a_server_error_starts_no_second_run(kubeflow: Any, cluster: Cluster, tiny_config: RunConfig) -> None:
+    kubeflow.state.fail("POST .*/runs$", 500)
+    with pytest.raises(AssayError, match=r"the server failed with 500"):
+        submit(cluster, tiny_config)
+    assert not kubeflow.state.runs

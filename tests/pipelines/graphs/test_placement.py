@@ -1,0 +1,168 @@
+"""Placement, read from the compiled graph: images, resources, pools, retries, timeouts of every task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from google.protobuf.json_format import ParseError
+
+from assay.errors import InputError
+from pipelines.graphs.order import STEPS
+from pipelines.settings import Settings, load_settings
+from tests.pipelines.conftest import IMAGES, Graph
+
+TASKS = (*STEPS, "notify")
+ON_GPU = ("baseline", "search", "finetune", "evaluate")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_its_image_and_says_so(cluster_graph: Graph, task: str) -> None:
+    container = cluster_graph.container(task)
+    image = IMAGES["gpu" if task in ON_GPU else "cpu"]
+    assert container["image"] == image
+    assert {"name": "ASSAY_IMAGE", "value": image} in container["env"]
+    machine = "search" if task == "search" else "gpu" if task in ON_GPU else "cpu"
+    assert {"name": "ASSAY_MACHINE", "value": machine} in container["env"]
+    assert cluster_graph.pod(task)["imagePullPolicy"] == "IfNotPresent"
+
+
+def test_the_yaml_is_valid_against_the_spec_of_the_backend(cluster_graph: Graph) -> None:
+    spec, pods = cluster_graph.parsed()
+    assert spec.pipeline_info.name == "assay-training"
+    assert pods["exec-finetune"].node_selector.labels["assay.dev/pool"] == "gpu"
+    cluster_graph.spec["root"]["dag"]["tasks"]["for-a-typing-error"] = {"taskinfo": {}}
+    try:
+        with pytest.raises(ParseError, match="taskinfo"):
+            cluster_graph.parsed()
+    finally:
+        del cluster_graph.spec["root"]["dag"]["tasks"]["for-a-typing-error"]
+
+
+def test_the_settings_environment_reaches_every_task(compile_graph: Callable[..., Graph]) -> None:
+    graph = compile_graph(environment={"STORAGE_EMULATOR_HOST": "http://storage:4443"})
+    for task in TASKS:
+        assert {"name": "STORAGE_EMULATOR_HOST", "value": "http://storage:4443"} in graph.container(task)["env"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_asks_for_memory_and_cores(cluster_graph: Graph, task: str) -> None:
+    resources = cluster_graph.container(task)["resources"]
+    assert resources["resourceMemoryLimit"] == resources["resourceMemoryRequest"]
+    assert resources["resourceCpuRequest"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_accelerators_are_asked_for_by_the_run_and_only_on_gpu_pools(cluster_graph: Graph, task: str) -> None:
+    resources = cluster_graph.container(task)["resources"]
+    pod = cluster_graph.pod(task)
+    if task in ON_GPU:
+        assert "accelerator_type" in resources["accelerator"]["resourceType"]
+        assert "accelerator_count" in resources["accelerator"]["resourceCount"]
+        assert pod["nodeSelector"]["labels"]["assay.dev/pool"] == "gpu"
+        assert any(toleration["key"] == "nvidia.com/gpu" for toleration in pod["tolerations"])
+    else:
+        assert "accelerator" not in resources
+        assert "nodeSelector" not in pod
+
+
+def test_the_accelerator_is_a_parameter_of_type_string(cluster_graph: Graph) -> None:
+    parameters = cluster_graph.spec["root"]["inputDefinitions"]["parameters"]
+    for name, default in (("accelerator_type", "nvidia.com/gpu"), ("accelerator_count", "1")):
+        assert parameters[name]["parameterType"] == "STRING"
+        assert parameters[name]["defaultValue"] == default
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_pod_has_shared_memory_scratch_label_and_timeout(cluster_graph: Graph, task: str) -> None:
+    pod = cluster_graph.pod(task)
+    mounts = {mount["mountPath"]: mount for mount in pod["emptyDirMounts"]}
+    assert mounts["/dev/shm"]["medium"] == "Memory"
+    assert mounts["/dev/shm"]["sizeLimit"]
+    assert "/tmp" in mounts
+    assert pod["podMetadata"]["labels"]["assay.dev/step"] == task
+    assert int(pod["activeDeadlineSeconds"]) == 240 * 60
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_is_tried_again_after_a_growing_wait(cluster_graph: Graph, task: str) -> None:
+    policy = cluster_graph.tasks[task]["retryPolicy"]
+    assert policy["maxRetryCount"] == (4 if task == "search" else 2)
+    assert policy["backoffDuration"] == "60s"
+    assert policy["backoffFactor"] == 2.0
+
+
+def test_search_runs_on_spot_nodes(cluster_graph: Graph) -> None:
+    pod = cluster_graph.pod("search")
+    assert pod["nodeSelector"]["labels"]["cloud.google.com/gke-spot"] == "true"
+    assert any(toleration["key"] == "cloud.google.com/gke-spot" for toleration in pod["tolerations"])
+
+
+def test_a_run_ends_and_is_cleaned_up(cluster_graph: Graph) -> None:
+    config = cluster_graph.platform["platforms"]["kubernetes"]["pipelineConfig"]
+    assert "259200" in str(config)
+    assert "86400" in str(config)
+
+
+def test_the_outcome_is_told_whatever_it_is(cluster_graph: Graph) -> None:
+    task = cluster_graph.tasks["notify"]
+    assert task["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+
+
+def test_parallel_preprocessing_is_placed_too(compile_graph) -> None:
+    graph = compile_graph(shards=4)
+    for task in ("preprocess-shard", "merge-shards"):
+        assert graph.container(task)["image"] == IMAGES["cpu"]
+        assert graph.tasks[task]["retryPolicy"]["maxRetryCount"] == 2
+
+
+@pytest.mark.parametrize("image", ["assay:latest", "assay", "assay:v1", "registry.example:5000/assay"])
+def test_an_image_that_can_change_is_refused(compile_graph, image: str) -> None:
+    with pytest.raises(InputError, match=image):
+        compile_graph(images={"cpu": image, "gpu": image})
+    assert compile_graph(images={"cpu": image, "gpu": image}, allow_mutable_images=True)
+
+
+def test_a_digest_cannot_change(compile_graph) -> None:
+    digest = "assay@sha256:" + "0" * 64
+    assert compile_graph(images={"cpu": digest, "gpu": digest}).container("ingest")["image"] == digest
+
+
+def test_the_environment_stands_above_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("namespace: team-a\nexperiment: from-file\n", encoding="utf-8")
+    monkeypatch.setenv("ASSAY_SETTINGS", str(file))
+    monkeypatch.setenv("ASSAY_EXPERIMENT", "from-environment")
+    monkeypatch.setenv("ASSAY_BACKOFF__SECONDS", "5")
+    settings = load_settings()
+    assert (settings.namespace, settings.experiment, settings.backoff.seconds) == ("team-a", "from-environment", 5)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("ASSAY_BACKOFF__SECONDS", "soon"), ("ASSAY_BACKOFF__SECOND", "5"), ("ASSAY_SETTINGS", "x")]
+)
+def test_a_wrong_setting_is_one_line_that_names_it(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError) as caught:
+        load_settings()
+    assert "\n" not in str(caught.value)
+    assert value in str(caught.value)
+
+
+def test_a_profile_that_does_not_exist_is_named(compile_graph) -> None:
+    placement = {**load_settings().placement, "search": "tpu"}
+    with pytest.raises(InputError, match=r"placement\.search names the profile 'tpu'"):
+        compile_graph(placement=placement)
+
+
+def test_one_value_from_the_environment_leaves_the_other_profiles_and_placements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ASSAY_PROFILES__GPU__MEMORY", "32Gi")
+    monkeypatch.setenv("ASSAY_PLACEMENT__EVALUATE", "cpu")
+    settings = load_settings()
+    usual = Settings.model_fields["profiles"].get_default(call_default_factory=True)
+    assert settings.profile("finetune") == usual["gpu"].model_copy(update={"memory": "32Gi"})
+    assert settings.profile("search") == usual["search"]
+    assert settings.profile("evaluate") == usual["cpu"]
+    assert settings.profile("baseline").accelerator
