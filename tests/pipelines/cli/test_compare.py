@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.pipelines.compare.test_runs import start
 
 from assay.registry.records import RunRecord, write_record
 from assay.storage.open import open_store
 from pipelines.cluster.client import Cluster
 from pipelines.settings import Settings
+from tests.pipelines.compare.test_runs import start
 from tests.pipelines.conftest import assay
 
 ROOT = Path(__file__).parents[2]
