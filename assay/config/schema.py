@@ -208,7 +208,9 @@ class SpaceConfig(Section):
     )
     dense: tuple[int, ...] = Field((0, 64), min_length=1, description="units before the output; 0: none")
     dropout: tuple[float, ...] = Field((0.0, 0.25, 0.5), min_length=1, description="fraction dropped before the output")
-    optimizer: tuple[Literal["adam", "adamw", "sgd", "rmsprop"], ...] = Field(("adam", "sgd"), min_length=1)
+    optimizer: tuple[Literal["adam", "adamw", "sgd", "rmsprop"], ...] = Field(
+        ("adam", "sgd"), min_length=1, description="what takes the steps"
+    )
     batch_size: tuple[int, ...] = Field((32, 64), min_length=1, description="images a step")
     learning_rate: tuple[float, float] = Field((1e-4, 1e-2), description="low and high, drawn on a log scale")
 
@@ -324,7 +326,9 @@ class PromoteConfig(Section):
     """When a challenger takes the champion's place."""
 
     enabled: bool = Field(True, description="change the registry; false: only say what would be done")
-    metric: Literal["auc", "accuracy", "sensitivity", "specificity", "brier"] = Field("auc")
+    metric: Literal["auc", "accuracy", "sensitivity", "specificity", "brier"] = Field(
+        "auc", description="what the challenger must be better in"
+    )
     min_gain: float = Field(0.0, ge=0, lt=1, description="least gain over the champion, in units of the metric")
     alpha: float = Field(0.05, gt=0, lt=0.5, description="largest p-value of the paired one-sided test")
     min_value: float | None = Field(None, ge=0, le=1, description="never promote below this value; null: no floor")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,8 +32,14 @@ def read(path: Path) -> list[dict]:
 def ingest(folder: Path, source: str, *, skip_unchanged: bool = False) -> steps.StepRecord:
     folder.mkdir(exist_ok=True)
     data = section("data", source=source)
-    quality, metrics = str(folder / "quality.html"), str(folder / "metrics")
-    return steps.ingest(data, str(folder / "store"), "tiny", skip_unchanged, quality, metrics)
+    return steps.ingest(
+        data=data,
+        storage_root=str(folder / "store"),
+        name="tiny",
+        skip_unchanged=skip_unchanged,
+        quality_path=str(folder / "quality.html"),
+        metrics_path=str(folder / "metrics"),
+    )
 
 
 def test_wrong_input_ends_a_step_with_2_and_one_line(events: Path, tmp_path: Path) -> None:
@@ -66,14 +73,21 @@ def test_the_same_data_give_the_same_snapshot_and_nothing_is_skipped_before_a_mo
 
 def test_parts_of_preprocessing_join_to_what_one_task_gives(tmp_path: Path) -> None:
     snapshot = ingest(tmp_path / "work", "demo://tissue?images=60&size=32&slides=12").value
-    data = section("data", source="demo://tissue?images=60&size=32&slides=12")
-    runtime = section("runtime")
-    whole = steps.preprocess(data, snapshot, 0, runtime, str(tmp_path / "whole"), str(tmp_path / "m"))
+    given: dict[str, Any] = {
+        "data": section("data", source="demo://tissue?images=60&size=32&slides=12"),
+        "snapshot": snapshot,
+        "seed": 0,
+        "runtime": section("runtime"),
+        "metrics_path": str(tmp_path / "metrics"),
+    }
+    whole = steps.preprocess(**given, dataset_path=str(tmp_path / "whole"))
     parts = [str(tmp_path / f"part{index}") for index in range(3)]
     for index, part in enumerate(parts):
         # Kubeflow hands numbers of a loop over as floats.
-        steps.preprocess_shard(data, snapshot, 0, runtime, float(index), 3.0, part, str(tmp_path / f"m{index}"))  # type: ignore[arg-type]
-    joined = steps.merge_shards(parts, str(tmp_path / "joined"), str(tmp_path / "mj"))
+        steps.preprocess_shard(**{**given, "index": float(index), "count": 3.0}, shard_path=part)
+    joined = steps.merge_shards(
+        shard_paths=parts, dataset_path=str(tmp_path / "joined"), metrics_path=given["metrics_path"]
+    )
     assert joined.metadata["dataset_fingerprint"] == whole.metadata["dataset_fingerprint"]
     for file in (tmp_path / "whole").rglob("*.npy"):
         assert file.read_bytes() == (tmp_path / "joined" / file.relative_to(tmp_path / "whole")).read_bytes()

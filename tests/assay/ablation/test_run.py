@@ -1,17 +1,19 @@
-"""The ablation's reckoning, on scores whose truth is known."""
+"""The ablation: its reckoning, on scores whose truth is known, and its training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from assay.ablation.results import Variant
-from assay.ablation.run import compare, judge, list_variants
+from assay.ablation.run import compare, judge, list_variants, run_ablation
 from assay.ablation.table import ablation_table, write_ablation
 from assay.augmentation.operations import active_operations
-from assay.config import ColorJitter, Policy
+from assay.config import AblationConfig, ColorJitter, Policy, RuntimeConfig
+from assay.data.shards import write_dataset
 
 POLICY = Policy(rotation_range=15, quarter_turns=True, brightness_range=(0.5, 1.5), color_jitter=ColorJitter(hue=0.1))
 
@@ -120,6 +122,28 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         measured = {variant.policy.model_dump_json(): levels + random.normal(0, 0.01, 3) for variant in variants}
         held += [outcome.low <= 0 <= outcome.high for outcome in judge(variants, measured)[1:]]
     assert 0.92 < np.mean(held) < 0.98
+
+
+def test_each_variant_is_trained_on_the_data_and_the_table_holds_every_seed(tmp_path):
+    random = np.random.default_rng(0)
+    splits = {}
+    for name, count in (("train", 32), ("valid", 16), ("test", 6)):
+        labels = np.arange(count) % 2
+        images = random.integers(0, 120, (count, 24, 24, 3)) + 100 * labels[:, None, None, None]
+        splits[name] = (images.astype(np.uint8), labels, None)
+    data = write_dataset(tmp_path / "data", splits, ["dark", "bright"])
+    config = AblationConfig(enabled=True, model="cnn3", epochs=1, seeds=2, images=50)
+    machine = RuntimeConfig(precision="float32")
+    policy = Policy(brightness_range=(0.8, 1.2))
+    result = run_ablation(policy, data, tmp_path, config=config, seed=0, runtime=machine)
+    table = pd.read_csv(tmp_path / "ablation.csv")
+    assert table["variant"].tolist()[:4] == ["all", "none", "without", "alone"]
+    assert table[["seed_1", "seed_2"]].notna().all(axis=None)
+    # One operation left out is none, and one alone is all: each is trained once.
+    assert table.loc[1, "seed_1"] == table.loc[2, "seed_1"]
+    assert result.metrics["val_auc_ablation_all"] == pytest.approx(table.loc[0, ["seed_1", "seed_2"]].mean())
+    for page in ("ablation.html", "ablation.md"):
+        assert "Recommended" in (tmp_path / page).read_text(encoding="utf-8")
 
 
 def test_the_tables_tell_the_same(tmp_path):

@@ -1,11 +1,16 @@
+"""The augment step: the policy as it is resolved and shown, and refused where it does not fit the data."""
+
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from assay.ablation.results import AblationResult
 from assay.augmentation.augment import augment
 from assay.augmentation.policy import load_policy
-from assay.config import AblationConfig, AugmentConfig, ColorJitter, Policy, RuntimeConfig
+from assay.config import AblationConfig, AugmentConfig, ColorJitter, Policy
 from assay.data.dataset import Dataset
 from assay.data.shards import write_dataset
 from assay.errors import InputError
@@ -26,7 +31,10 @@ def dataset(folder, *shape: int) -> Dataset:
 
 
 def run(config: AugmentConfig, folder, out):
-    return augment(config, folder, out, 0, RuntimeConfig(precision="float32"))
+    def ablate(*_: object) -> AblationResult:
+        raise AssertionError("nobody asked for an ablation, or there is nothing to leave out")
+
+    return augment(config, folder, out, 0, ablate=ablate)
 
 
 def test_the_step_writes_the_policy_and_its_preview(tmp_path):
@@ -76,19 +84,19 @@ def test_an_ablation_without_operations_is_left_out(tmp_path, capsys):
     assert not (tmp_path / "out" / "ablation.csv").exists()
 
 
-def test_the_ablation_trains_each_variant_and_writes_its_table(tmp_path):
-    import pandas as pd
+def test_what_the_ablation_recommends_is_adopted_where_that_is_asked_for(tmp_path):
+    data = dataset(tmp_path / "data", 12, 12, 3)
+    policy, kept = Policy(brightness_range=(0.8, 1.2), horizontal_flip=True), Policy(horizontal_flip=True)
+    tried: list[Policy] = []
 
-    data = dataset(tmp_path / "data", 24, 24, 3)
-    ablation = AblationConfig(enabled=True, model="cnn3", epochs=1, seeds=2, images=50, adopt=True)
-    policy = Policy(brightness_range=(0.8, 1.2))
-    result = run(AugmentConfig(policy=policy, ablation=ablation), data.root, tmp_path / "out")
-    table = pd.read_csv(tmp_path / "out" / "ablation.csv")
-    assert table["variant"].tolist()[:4] == ["all", "none", "without", "alone"]
-    assert table[["seed_1", "seed_2"]].notna().all(axis=None)
-    # One operation left out is none, and one alone is all: each is trained once.
-    assert table.loc[1, "seed_1"] == table.loc[2, "seed_1"]
-    assert result.metrics["val_auc_ablation_all"] == pytest.approx(table.loc[0, ["seed_1", "seed_2"]].mean())
-    assert result.policy == load_policy(tmp_path / "out")
-    assert "Recommended" in (tmp_path / "out" / "ablation.html").read_text(encoding="utf-8")
-    assert "Recommended" in (tmp_path / "out" / "ablation.md").read_text(encoding="utf-8")
+    def ablate(given: Policy, on: Dataset, out: Path) -> AblationResult:
+        assert (on.root, out) == (data.root, tmp_path / f"out{len(tried)}")
+        tried.append(given)
+        return AblationResult((), kept, "brightness harms", {"val_auc_ablation_all": 0.7})
+
+    for number, (adopt, expected) in enumerate([(True, kept), (False, policy)]):
+        config = AugmentConfig(policy=policy, ablation=AblationConfig(enabled=True, adopt=adopt))
+        result = augment(config, data.root, tmp_path / f"out{number}", 0, ablate=ablate)
+        assert result.policy == load_policy(tmp_path / f"out{number}") == expected
+        assert result.metrics["val_auc_ablation_all"] == 0.7
+    assert tried == [policy, policy]
