@@ -47,7 +47,7 @@ def render_report(evaluation: Evaluation, model_dir: Path) -> str:
         model_dir: The best candidate's folder, for Grad-CAM.
     """
     best = evaluation.best
-    return page_template("report.html.j2").render(
+    return page_template("report.html.j2", Path(__file__).parent / "templates").render(
         e=evaluation,
         best=best,
         verdict=words.verdict(evaluation),
