@@ -32,8 +32,12 @@ def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
 def test_every_value_of_a_resolved_config_is_explained_in_words() -> None:
     explained = {key: description for key, _, description in explain_keys()}
     for key, value in leaves(RunConfig(version=1).model_dump(mode="json")):
-        # A section that is off by default is explained by the keys that it would have.
-        below = [other for other in explained if other == key or (value is None and other.startswith(f"{key}."))]
+        # A section that is off by default is explained by the keys that it would have, free options by their key.
+        below = [
+            other
+            for other in explained
+            if f"{key}.".startswith(f"{other}.") or (value is None and other.startswith(f"{key}."))
+        ]
         assert below, key
         assert all(explained[other] for other in below), key
 
