@@ -2,6 +2,7 @@
 
 from assay.config.read import SectionType, apply_overrides, load_config, parse_config, parse_section
 from assay.config.schema import (
+    CANDIDATES,
     SCHEMA_VERSION,
     AblationConfig,
     AugmentConfig,
@@ -27,6 +28,7 @@ from assay.config.schema import (
 from assay.config.show import config_template, dump_config, explain_keys, known_keys
 
 __all__ = [
+    "CANDIDATES",
     "SCHEMA_VERSION",
     "AblationConfig",
     "AugmentConfig",

@@ -357,6 +357,10 @@ class RuntimeConfig(Section):
     cache_gigabytes: float = Field(20.0, gt=0, description="largest size of the feature caches, gigabytes")
 
 
+# The steps that each train a model of their own, in the order of the graph; any of them can be left out.
+CANDIDATES = ("baseline", "search", "finetune")
+
+
 class RunConfig(Section):
     """A whole run. ``assay config show`` prints it with every default filled in."""
 
@@ -375,6 +379,6 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _something_to_train(self) -> RunConfig:
-        if not (self.baseline.enabled or self.search.enabled or self.finetune.enabled):
+        if not any(getattr(self, name).enabled for name in CANDIDATES):
             raise ValueError("at least one of baseline, search and finetune must be enabled. Received: none of them")
         return self

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from assay.config import Section
+from assay.config import CANDIDATES, Section
 from assay.data.dataset import Dataset
 from assay.hashing import code_version
 from assay.registry.versions import StoredRecord
@@ -22,7 +22,6 @@ from assay.storage.files import ObjectNotFound
 from assay.storage.objects import ObjectStore
 
 RUNS = "runs"
-CANDIDATES = ("baseline", "search", "finetune")
 
 
 class CandidateRecord(BaseModel):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from assay.config import CANDIDATES
 from assay.hashing import code_version
 from assay.pages.plots import Curve, Figure, curves_over_runs
 from assay.pages.svg import interval_bar
 from assay.pages.template import page_template
-from assay.registry.records import CANDIDATES
 from pipelines.compare.runs import Comparison, Run
 from pipelines.compare.table import SHOWN, cautions, remarks, short_id, training, value, when
 

@@ -11,8 +11,9 @@ from itertools import islice
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from assay.config import CANDIDATES
 from assay.errors import InputError, did_you_mean
-from assay.registry.records import CANDIDATES, CandidateRecord, RunRecord, list_records, read_record
+from assay.registry.records import CandidateRecord, RunRecord, list_records, read_record
 from assay.registry.versions import ModelRegistry, UnreadableRecord
 from assay.storage.objects import TRANSFERS_AT_A_TIME
 from assay.storage.open import open_store

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from assay.config import RunConfig
+from assay.config import CANDIDATES, RunConfig
 
-CANDIDATES = ("baseline", "search", "finetune")
 STEPS = ("ingest", "preprocess", "augment", *CANDIDATES, "evaluate", "promote")
 
 

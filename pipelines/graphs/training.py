@@ -6,7 +6,7 @@ from typing import Any
 
 from kfp import compiler, dsl
 
-from assay.config import RunConfig
+from assay.config import CANDIDATES, RunConfig
 from assay.errors import InputError
 from assay.hashing import code_version
 from components.augment.component import augment
@@ -18,7 +18,6 @@ from components.notify.component import notify
 from components.preprocess.component import merge_shards, preprocess, preprocess_shard
 from components.promote.component import promote
 from components.search.component import search
-from pipelines.graphs.order import CANDIDATES
 from pipelines.graphs.placement import place
 from pipelines.settings import Settings
 

@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from assay.config import RunConfig, parse_config
+from assay.config import CANDIDATES, RunConfig, parse_config
 from pipelines.cli.main import main
 from pipelines.cluster.client import Cluster, connect
 from pipelines.graphs.training import compile_training_pipeline
 from pipelines.settings import Settings, load_settings
 from tests.kubernetes_server import write_kubeconfig
 
-CANDIDATES = ("baseline", "search", "finetune")
 TAG = "0123456789ab"
 IMAGES = {"cpu": f"registry.example/assay:{TAG}", "gpu": f"registry.example/assay-gpu:{TAG}"}
 
