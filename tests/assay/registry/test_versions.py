@@ -283,9 +283,9 @@ def test_a_crash_at_any_operation_leaves_a_valid_registry_that_the_next_run_comp
 KILLED = """
 import importlib.util, sys
 from pathlib import Path
-from assay.storage.objects import open_store
+from assay.storage.open import open_store
 from assay.registry.versions import ModelRegistry
-spec = importlib.util.spec_from_file_location("test_registry", sys.argv[1])
+spec = importlib.util.spec_from_file_location("test_versions", sys.argv[1])
 tests = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tests)
 store = tests.CrashingStore(open_store(sys.argv[2]), int(sys.argv[4]), after=True, kill=True)
@@ -310,7 +310,7 @@ def test_a_killed_process_leaves_a_valid_registry(
 RACE = """
 import sys
 from pathlib import Path
-from assay.storage.objects import open_store
+from assay.storage.open import open_store
 from assay.registry.versions import ChampionChanged, ModelRegistry
 registry = ModelRegistry(open_store(sys.argv[1]), "tissue")
 seen = registry.champion()

@@ -135,7 +135,8 @@ def test_a_name_that_passes_stays_inside(name: str) -> None:
 
 INCREMENT = """
 import sys
-from assay.storage.objects import GenerationMismatch, open_store
+from assay.storage.objects import GenerationMismatch
+from assay.storage.open import open_store
 store = open_store(sys.argv[1])
 done = 0
 while done < 15:
