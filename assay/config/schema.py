@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from assay.hashing import hash_json
 
@@ -29,9 +29,19 @@ class DataConfig(Section):
     )
     kind: Literal["image", "sensor"] = Field("image", description="image files, or windows of sensor data")
     image_size: tuple[int, int] | None = Field(
-        None, description="height and width in pixels; null: the most frequent size in the source"
+        None, description="height and width in pixels; null: the commonest size, or the median where none is common"
     )
     color_mode: Literal["rgb", "grayscale"] = Field("rgb", description="channels that the network sees")
+    window: tuple[float, float] | Literal["percentile"] | None = Field(
+        None,
+        description="for files of more than 8 bits: [low, high] in the file's own values become black and white; "
+        "percentile: of each image's own values; null: the whole range. Signed values and floats need one",
+    )
+    window_percentiles: tuple[float, float] = Field((0.5, 99.5), description="percent, for window: percentile")
+    bands: tuple[int, ...] | None = Field(
+        None,
+        description="bands of the file, from 1, to show: one (grey) or three (red, green, blue); null: its colours",
+    )
     classes: tuple[str, ...] | None = Field(None, description="class order; null: sorted labels")
     positive_class: str | None = Field(None, description="the class to detect, of two; null: the last in class order")
     valid_fraction: float = Field(0.15, gt=0, lt=0.5, description="fraction for validation, where the source has none")
@@ -50,6 +60,23 @@ class DataConfig(Section):
         0.0, ge=0, lt=1, description="fraction of values hidden in training, when they can be missing at test time"
     )
     shards: int = Field(1, ge=1, le=512, description="parallel preprocessing tasks on a cluster")
+
+    @field_validator("window", mode="before")
+    @classmethod
+    def _window_is_one_of_three(cls, value: Any) -> Any:
+        numbers = isinstance(value, list | tuple) and all(isinstance(end, int | float) for end in value)
+        if value is None or value == "percentile" or (numbers and len(value) == 2 and value[0] < value[1]):
+            return value
+        raise ValueError(f"window must be [low, high] with low < high, percentile, or null. Received: {value!r}")
+
+    @model_validator(mode="after")
+    def _rendering(self) -> DataConfig:
+        low, high = self.window_percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"window_percentiles must be 0 <= low < high <= 100. Received: [{low}, {high}]")
+        if self.bands is not None and (len(self.bands) not in (1, 3) or min(self.bands) < 1):
+            raise ValueError(f"bands must be one or three numbers, counted from 1. Received: {list(self.bands)}")
+        return self
 
     @model_validator(mode="after")
     def _sizes_and_fractions(self) -> DataConfig:

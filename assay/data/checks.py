@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from assay.data.headers import extension_format
+from assay.data.sizes import target_size
 from assay.data.sources.splits import SPLITS
 from assay.data.survey import Survey
 
@@ -19,7 +20,8 @@ _LARGE_GROUP = 0.3
 _BLANK_CONTRAST = 1.0
 _SHORTCUT_GAIN = 0.1
 _SHORTCUT_AUC = 0.95
-_DIM_PEAK = 31
+_FEW_LEVELS = 32
+_MUCH_MEMORY = 4 * 2**30
 _ASPECT_CHANGE = 1.25
 
 
@@ -89,9 +91,9 @@ def warnings(survey: Survey) -> list[str]:
         found += _images(table, blank & (table["brightness"] < 16), "all black")
         found += _images(table, blank & (table["brightness"] > 239), "all white")
         found += _images(table, blank & table["brightness"].between(16, 239), "of one shade only")
-        dim = "of 16 bits, using less than an eighth of the range: it will look black, rescale it first"
-        found += _images(table, table["peak"] <= _DIM_PEAK, dim)
+        found += _dim(survey)
         found += _stretched(survey)
+        found += _memory(survey)
     return found
 
 
@@ -116,6 +118,8 @@ def remarks(survey: Survey) -> list[str]:
         *_images(table, table["frames"] > 1, "with several frames or pages: only the first is used"),
         *_images(table, table["mode"].str.contains("A") & (table["mode"] != "LAB"), "with transparency: laid on white"),
         *_images(table, table["oriented"], "turned or mirrored as the EXIF orientation asks"),
+        *_images(table, table["dropped"] > 0, _dropped(table)),
+        *_window(survey),
     ]
     grey = table["mode"].str.startswith(("L", "1", "I")) & (table["mode"] != "LAB")
     if config.color_mode == "rgb" and grey.all():
@@ -124,10 +128,10 @@ def remarks(survey: Survey) -> list[str]:
         found += _images(table, grey, "grey among colour ones")
     sizes = table.groupby(["height", "width"]).size()
     if len(sizes) > 1:
-        height, width = _target_size(survey)
+        size = target_size(table, config)
         found.append(
             f"{len(sizes):,} sizes, {table['width'].min()} x {table['height'].min()} to {table['width'].max()} x "
-            f"{table['height'].max()} (width x height); all become {width} x {height}"
+            f"{table['height'].max()} (width x height); all become {size.width} x {size.height}{size.reason}"
         )
     return found
 
@@ -209,20 +213,62 @@ def _auc(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> fl
     return float((ranks - count * (count + 1) / 2) / (count * (len(scores) - count)))
 
 
+def _dim(survey: Survey) -> list[str]:
+    """Find images of many bits whose values lie so close together that a network sees few levels of grey."""
+    table, config = survey.table, survey.config
+    dim = table["deep"] & (table["levels"] < _FEW_LEVELS)
+    if not dim.any():
+        return []
+    low, high = float(table["low"][dim].min()), float(table["high"][dim].max())
+    used = f"(most values lie in {low:,.5g} to {high:,.5g})"
+    if config.window is not None:
+        what = f"of more than 8 bits, using less than an eighth of data.window {used}: narrow it"
+        return _images(table, dim, what)
+    # As instruments count: 10, 12 or 14 bits, of which the brightest values are seldom in use.
+    bits = max(1, int(np.ceil(np.log2(high + 1))))
+    window = f"[0,{2**bits - 1}]" if high < 0.5 * float(table["white"][dim].max()) else f"[{low:.5g},{high:.5g}]"
+    what = (
+        f"of 16 bits, using less than an eighth of the range {used}: it will look all one shade; "
+        f"set data.window={window}, or data.window=percentile"
+    )
+    return _images(table, dim, what)
+
+
+def _window(survey: Survey) -> list[str]:
+    """Say which files the window is for, where there are others."""
+    table, config = survey.table, survey.config
+    if config.window is None or table["deep"].all():
+        return []
+    if not table["deep"].any():
+        return ["data.window is set, but no file has more than 8 bits a channel: it changes nothing"]
+    return _images(table, ~table["deep"], "of 8 bits, to which data.window does not apply")
+
+
+def _dropped(table: pd.DataFrame) -> str:
+    most = int(table["bands"].max())
+    return f"with bands beyond colour and transparency, dropped (up to {most} bands; data.bands chooses others)"
+
+
 def _stretched(survey: Survey) -> list[str]:
     table = survey.table
-    height, width = _target_size(survey)
-    change = (table["width"] / table["height"]) / (width / height)
+    size = target_size(table, survey.config)
+    change = (table["width"] / table["height"]) / (size.width / size.height)
     stretched = (change > _ASPECT_CHANGE) | (change < 1 / _ASPECT_CHANGE)
-    return _images(table, stretched, f"stretched by more than {_ASPECT_CHANGE - 1:.0%} to become {width} x {height}")
+    what = f"stretched by more than {_ASPECT_CHANGE - 1:.0%} to become {size.width} x {size.height}"
+    return _images(table, stretched, what)
 
 
-def _target_size(survey: Survey) -> tuple[int, int]:
-    """Return height and width that preprocessing will give to all images."""
-    if survey.config.image_size is not None:
-        return survey.config.image_size
-    height, width = survey.table.groupby(["height", "width"]).size().sort_values(ascending=False).index[0]
-    return height, width
+def _memory(survey: Survey) -> list[str]:
+    """Say what images of this size will take, before it is met."""
+    size = target_size(survey.table, survey.config)
+    if size.batch_bytes <= _MUCH_MEMORY:
+        return []
+    dataset = len(survey.table) * size.height * size.width * (3 if survey.config.color_mode == "rgb" else 1)
+    return [
+        f"large images, {size.width} x {size.height}: the dataset takes {dataset / 1e9:,.1f} GB on disk, and the first "
+        f"layer of a small network about {size.batch_bytes / 1e9:,.0f} GB of memory for a batch of 32. Set "
+        "data.image_size=[height,width] to something smaller, or a small batch_size"
+    ]
 
 
 def _images(table: pd.DataFrame, chosen: pd.Series, text: str) -> list[str]:

@@ -1,12 +1,14 @@
 """From an encoded image to the uint8 pixels that a network is shown: the one decode and resize of the project.
 
 Ingestion, preprocessing and prediction all call `decode`, so that nothing is seen in training otherwise than in
-use. What is done to the less usual files, in this order:
+use. It is a pure function of the file and the settings. What is done to the less usual files, in this order:
 
 - *Animated files and several pages*: the first.
-- *16 bits a channel*: the whole range is scaled, 65,535 becomes 255 (value / 257, rounded); never the image's own
-  extremes, since brightness can carry the diagnosis. Images of 32 bits and of floats are refused: nothing says
-  what their white is.
+- *More than 8 bits a channel*: the whole range that the file can hold is scaled (16 bits: value / 257, rounded);
+  or `data.window` says which values become black and white. Never the image's own extremes unasked, since
+  brightness can carry the diagnosis. Signed values, floats and 32 bits need a window: nothing else tells.
+- *Zero is white* (TIFF): inverted, at every depth.
+- *More bands than colours*: dropped, or `data.bands` says which to show. Opacity is what the file calls so.
 - *CMYK, palette, YCbCr, LAB*: converted to RGB. Colour profiles are not applied.
 - *Transparency*: laid on white, the background of a slide and of a page.
 - *EXIF orientation*: applied, so that the network sees what a person sees.
@@ -17,17 +19,25 @@ use. What is done to the less usual files, in this order:
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import warnings
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from assay.data.headers import ImageInfo, damage, open_with_pillow, png_is_intact, read_header
+from assay.data.deep import read_jpeg2000, read_png, read_pnm
+from assay.data.formats import ImageInfo, png_is_intact
+from assay.data.headers import damage, open_with_pillow, read_header
+from assay.data.samples import WHOLE_RANGE, Range, Rendering, Samples, oriented, range_in_use, show
+from assay.data.tiff import needs_pillow, read_tiff
 from assay.data.unusable import UnusableImage
 
-__all__ = ["MIN_SIDE", "ImageInfo", "UnusableImage", "decode", "decode_native", "resize", "to_color_mode"]
+__all__ = [
+    "MIN_SIDE", "ImageInfo", "Rendering", "UnusableImage", "decode", "decode_native", "decode_with_range", "resize",
+    "to_color_mode",
+]  # fmt: skip
 
 MIN_SIDE = 8
 _LARGE_PIXELS = 16_000_000
@@ -38,7 +48,13 @@ _one_large_image = threading.Lock()
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-def decode(data: bytes, color_mode: str, size: tuple[int, int] | None, max_pixels: int) -> np.ndarray:
+def decode(
+    data: bytes,
+    color_mode: str,
+    size: tuple[int, int] | None,
+    max_pixels: int,
+    rendering: Rendering = WHOLE_RANGE,
+) -> np.ndarray:
     """Return the pixels of an encoded image as a network is shown them.
 
     Args:
@@ -46,29 +62,45 @@ def decode(data: bytes, color_mode: str, size: tuple[int, int] | None, max_pixel
         color_mode: ``rgb`` or ``grayscale``.
         size: Height and width in pixels; None keeps the image's own.
         max_pixels: A larger image is refused before it is decompressed.
+        rendering: Window and bands, for files that need them.
 
     Returns:
         uint8 array (H, W, C), C = 3 or 1, contiguous.
 
     Raises:
-        UnusableImage: The file is empty, truncated, not an image, too small or too large.
+        UnusableImage: The file is empty, truncated, not an image, too small or too large, or needs a window.
     """
-    pixels, _ = decode_native(data, max_pixels)
+    pixels, _ = decode_native(data, max_pixels, rendering)
     return resize(to_color_mode(pixels, color_mode), size)
 
 
-def decode_native(data: bytes, max_pixels: int) -> tuple[np.ndarray, ImageInfo]:
+def decode_native(data: bytes, max_pixels: int, rendering: Rendering = WHOLE_RANGE) -> tuple[np.ndarray, ImageInfo]:
     """Return the pixels at the file's own size and channels, and what its header says.
 
     Args:
         data: The whole file.
         max_pixels: A larger image is refused before it is decompressed.
+        rendering: Window and bands, for files that need them.
 
     Returns:
         uint8 array (H, W, 3) or (H, W, 1), and the header.
 
     Raises:
-        UnusableImage: The file is empty, truncated, not an image, too small or too large.
+        UnusableImage: As for `decode`.
+    """
+    pixels, info, _ = decode_with_range(data, max_pixels, rendering)
+    return pixels, info
+
+
+def decode_with_range(
+    data: bytes, max_pixels: int, rendering: Rendering = WHOLE_RANGE
+) -> tuple[np.ndarray, ImageInfo, Range | None]:
+    """Return what `decode_native` does, and for files of more than 8 bits the values that they use.
+
+    Args:
+        data: The whole file.
+        max_pixels: A larger image is refused before it is decompressed.
+        rendering: Window and bands, for files that need them.
     """
     info = read_header(data)
     pixels = info.width * info.height
@@ -80,86 +112,85 @@ def decode_native(data: bytes, max_pixels: int) -> tuple[np.ndarray, ImageInfo]:
         raise UnusableImage(f"too small: {info.width} x {info.height} pixels, each side needs {MIN_SIDE}")
     if pixels > _LARGE_PIXELS:
         with _one_large_image:
-            return _decode(data, info), info
-    return _decode(data, info), info
+            return _decode(data, info, max_pixels, rendering)
+    return _decode(data, info, max_pixels, rendering)
 
 
-def _decode(data: bytes, info: ImageInfo) -> np.ndarray:
+def _decode(
+    data: bytes, info: ImageInfo, max_pixels: int, rendering: Rendering
+) -> tuple[np.ndarray, ImageInfo, Range | None]:
     # A broken PNG would be found by libpng too, which prints what it thinks of it.
-    intact = info.format != "PNG" or png_is_intact(data)
-    if info.plain and intact:
+    if info.plain and rendering.bands is None and (info.format != "PNG" or png_is_intact(data)):
         flag = cv2.IMREAD_GRAYSCALE if info.mode == "L" else cv2.IMREAD_COLOR_RGB
-        pixels = _opencv(data, flag)
+        pixels = _opencv(data, flag | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is not None:
-            return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
-    elif intact and info.mode.endswith(";16") and info.mode != "I;16" and "CMYK" not in info.mode:
-        pixels = _opencv(data, cv2.IMREAD_UNCHANGED)
-        if pixels is not None and pixels.dtype == np.uint16 and not info.oriented:
-            return _flatten(_scale_16_bits(pixels))
-    return _decode_with_pillow(data)
+            pixels = oriented(pixels, info.orientation)
+            return np.ascontiguousarray(pixels).reshape(*pixels.shape[:2], -1), info, None
+    samples = _samples(data, info, max_pixels)
+    return show(samples, rendering), info, range_in_use(samples, rendering)
 
 
 def _opencv(data: bytes, flag: int) -> np.ndarray | None:
-    """Decode with OpenCV; None where it cannot, so that Pillow finds out why."""
+    """Decode with OpenCV; None where it cannot, so that another reader finds out why."""
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except cv2.error:
         return None
 
 
-def _scale_16_bits(values: np.ndarray) -> np.ndarray:
-    # (v + 128) // 257 is v / 257 rounded, in integers.
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+def _samples(data: bytes, info: ImageInfo, max_pixels: int) -> Samples:
+    """Return what the file stores, upright."""
+    try:
+        if info.format == "TIFF" and not needs_pillow(data):
+            return read_tiff(data, max_pixels)
+        if not info.deep:
+            return _with_pillow(data, info)
+        if info.format == "PNG":
+            if not png_is_intact(data):
+                raise UnusableImage("truncated or broken (a checksum of the PNG is wrong)")
+            found = read_png(data)
+        elif info.format == "JPEG2000":
+            found = read_jpeg2000(data)
+        elif info.format == "PPM" and info.mode != "F;32F":
+            found = read_pnm(data)
+        else:
+            return _with_pillow(data, info)
+    except UnusableImage:
+        raise
+    except MemoryError as error:
+        raise UnusableImage("too large for the memory there is; lower data.max_pixels") from error
+    except Exception as error:
+        # Decoders raise whatever they met in broken data: OSError, ValueError, SyntaxError...
+        raise UnusableImage(damage(error)) from error
+    if found.values.shape[:2] != (info.height, info.width):
+        height, width = found.values.shape[:2]
+        raise UnusableImage(f"broken (its header says {info.width} x {info.height}, its content {width} x {height})")
+    return dataclasses.replace(found, values=oriented(found.values, info.orientation))
 
 
-def _flatten(pixels: np.ndarray) -> np.ndarray:
-    """Turn OpenCV's grey, BGR or BGRA into grey or RGB, transparency laid on white."""
-    if pixels.ndim == 2:
-        return pixels[..., np.newaxis]
-    if pixels.shape[2] == 3:
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return _on_white(Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)))
-
-
-def _on_white(image: Image.Image) -> np.ndarray:
-    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
-    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-    return np.asarray(Image.alpha_composite(white, rgba))[..., :3].copy()
-
-
-def _decode_with_pillow(data: bytes) -> np.ndarray:
+def _with_pillow(data: bytes, info: ImageInfo) -> Samples:
     image = open_with_pillow(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            image.load()
-            image = ImageOps.exif_transpose(image)
-            return _pillow_pixels(image)
-        except UnusableImage:
-            raise
-        except MemoryError as error:
-            raise UnusableImage("too large for the memory there is; lower data.max_pixels") from error
-        except Exception as error:
-            # Pillow's decoders raise whatever they meet in broken data: OSError, ValueError, SyntaxError...
-            raise UnusableImage(damage(error)) from error
+        image.load()
+        orientation = info.orientation
+        if info.format == "TIFF":  # Pillow turns these itself
+            orientation = 1 if image.size != (info.width, info.height) else image.getexif().get(0x0112, 1)
+        samples = _pillow_samples(image)
+    return dataclasses.replace(samples, values=oriented(samples.values, orientation))
 
 
-def _pillow_pixels(image: Image.Image) -> np.ndarray:
+def _pillow_samples(image: Image.Image) -> Samples:
     mode = image.mode
-    if mode.startswith("I;16"):
-        return _scale_16_bits(np.asarray(image))[..., np.newaxis]
-    if mode == "I" and image.format == "PPM":  # Pillow has scaled its white to 65,535
-        return _scale_16_bits(np.asarray(image))[..., np.newaxis]
-    if mode in ("I", "F"):
-        what = "32-bit integers" if mode == "I" else "32-bit floats"
-        raise UnusableImage(f"pixels are {what}, whose white level nothing tells; convert it to 8 or 16 bits")
+    if mode in ("I", "F") or mode.startswith("I;16"):
+        return Samples(np.asarray(image)[..., np.newaxis], 65535 if mode.startswith("I;16") else None, 1)
     if image.has_transparency_data:
         if mode in ("LA", "La"):
-            return _on_white(image)[..., :1]
-        return _on_white(image)
+            return Samples(np.asarray(image.convert("LA")), 255, 1, alpha=1)
+        return Samples(np.asarray(image if mode == "RGBA" else image.convert("RGBA")), 255, 3, alpha=3)
     if mode in ("1", "L"):
-        return np.asarray(image.convert("L"))[..., np.newaxis]
-    return np.asarray(image.convert("RGB"))
+        return Samples(np.asarray(image.convert("L"))[..., np.newaxis], 255, 1)
+    return Samples(np.asarray(image.convert("RGB")), 255, 3)
 
 
 def to_color_mode(pixels: np.ndarray, color_mode: str) -> np.ndarray:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from assay.config import DataConfig
-from assay.data.images import decode_native, resize, to_color_mode
+from assay.data.images import Rendering, decode_native, resize, to_color_mode
 from assay.data.sensors import decode_window
 from assay.data.sources import Entry, Source
 from assay.data.unusable import Unusable
@@ -32,7 +32,7 @@ def picture(source: Source, entry: Entry, config: DataConfig) -> str | None:
         data = source.read(entry)
         if config.kind == "sensor":
             return _drawn(decode_window(data))
-        pixels, _ = decode_native(data, config.max_pixels)
+        pixels, _ = decode_native(data, config.max_pixels, Rendering.of(config))
     except (Unusable, OSError):
         return None
     return _photographed(pixels)

@@ -15,6 +15,7 @@ import numpy as np
 from assay.config import DataConfig
 from assay.data.dataset import SPLITS, Labels
 from assay.data.shards import count_classes
+from assay.data.sizes import target_size
 from assay.data.snapshot import Snapshot, fingerprint
 from assay.data.splitting import assign_splits
 from assay.errors import InputError, did_you_mean
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 # Raised whenever the same snapshot and config give other bytes than before.
 ALGORITHM = 1
+# Raised whenever files of other formats than these are decoded to other pixels than before: datasets of ordinary
+# files keep their fingerprints.
+DECODER = 2
+_STABLE_FORMATS = frozenset({"JPEG", "PNG", "BMP", "GIF", "WEBP", "NPY", "CSV"})
 REPORTED = ("used", "set_aside", "reasons", "duplicates")
 IDENTITY_COLUMNS = ["id", "label", "split", "group", "sha256"]
 RECORD_COLUMNS = ["id", "uri", "label", "group", "sha256", "size", "width", "height", "mode"]
@@ -103,7 +108,19 @@ def make_plan(data: DataConfig, snapshot_dir: Path | str, seed: int) -> Plan:
             "kind", "color_mode", "valid_fraction", "test_fraction", "limit_per_class", "missing", "simulate_missing",
         },
     )  # fmt: skip
-    identity = [ALGORITHM, snapshot.fingerprint, matters, row_shape, list(snapshot.classes), positive, seed]
+    # What was added later counts where it is set, so that it changes no fingerprint by being there.
+    added = data.model_dump(mode="json", include={"window", "window_percentiles", "bands"}, exclude_defaults=True)
+    identity = [
+        ALGORITHM,
+        snapshot.fingerprint,
+        {**matters, **added},
+        row_shape,
+        list(snapshot.classes),
+        positive,
+        seed,
+    ]
+    if _decoded_otherwise(snapshot):
+        identity.append({"decoder": DECODER})
     grouped = any(frame["group"].duplicated().any() for frame in records.values())
     description = {
         "kind": data.kind,
@@ -166,16 +183,18 @@ def _positive_index(data: DataConfig, classes: tuple[str, ...]) -> int:
     return classes.index(data.positive_class)
 
 
+def _decoded_otherwise(snapshot: Snapshot) -> bool:
+    return not {str(name) for name, _ in snapshot.report.get("formats", [])} <= _STABLE_FORMATS
+
+
 def _row_shape(data: DataConfig, table: pd.DataFrame) -> tuple[int, ...]:
-    sizes = table.groupby(["height", "width"]).size().sort_index(ascending=False)
-    height, width = (int(side) for side in sizes.index[int(np.argmax(sizes.to_numpy()))])
     if data.kind == "sensor":
-        return height, width
-    if data.image_size is not None:
-        height, width = data.image_size
+        return int(table["height"].iloc[0]), int(table["width"].iloc[0])
+    size = target_size(table, data)
+    height, width = size.height, size.width
     others = int(((table["height"] != height) | (table["width"] != width)).sum())
     if others:
         stretched = int((abs(table["width"] * height / (table["height"] * width) - 1) > 0.02).sum())
         shapes = f", {stretched:,} of them to another aspect ratio" if stretched else ""
-        log(f"{others:,} of {len(table):,} images are resized to {height} x {width} pixels{shapes}")
+        log(f"{others:,} of {len(table):,} images are resized to {height} x {width} pixels{shapes}{size.reason}")
     return height, width, 3 if data.color_mode == "rgb" else 1

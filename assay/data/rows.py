@@ -21,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 
 from assay.data.dataset import Array
-from assay.data.images import decode
+from assay.data.images import Rendering, decode
 from assay.data.plan import Plan
 from assay.data.sensors import decode_window
 from assay.data.shards import ChannelStatistics, SplitWriter
@@ -138,6 +138,7 @@ def _decode_block(plan: Plan, source: Source, block: Block, rows: Array) -> None
     """Put the pixels (or windows) of a block's entries into ``rows``."""
     size = (plan.row_shape[0], plan.row_shape[1])
     images = plan.data.kind == "image"
+    rendering = Rendering.of(plan.data)
     for number, (entry, sha256) in enumerate(zip(block.entries, block.hashes, strict=True)):
         try:
             encoded = source.read(entry)
@@ -149,7 +150,7 @@ def _decode_block(plan: Plan, source: Source, block: Block, rows: Array) -> None
             raise AssayError(f"{entry.uri}: has changed since ingest. Restore it, or run ingest again.")
         try:
             if images:
-                rows[number] = decode(encoded, plan.data.color_mode, size, plan.data.max_pixels)
+                rows[number] = decode(encoded, plan.data.color_mode, size, plan.data.max_pixels, rendering)
             else:
                 rows[number] = _window(encoded, plan.row_shape)
         except Unusable as error:

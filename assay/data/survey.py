@@ -23,7 +23,7 @@ from assay.data.duplicates import (
     near_pairs,
     signatures,
 )
-from assay.data.images import decode_native
+from assay.data.images import Rendering, decode_with_range
 from assay.data.sensors import decode_window
 from assay.data.sources import Entry, Listing, Source, open_source
 from assay.data.unusable import Unusable, UnusableWindow
@@ -53,10 +53,13 @@ class Survey:
         listing: What the source says it holds, after `DataConfig.classes` chose among the labels.
         classes: Class names in class order.
         table: One row a usable example, sorted by id. Columns of `Snapshot.table`, and: format (as found),
-            frames, oriented, peak (largest 8-bit value of an image of 16 bits, else 255), brightness and contrast
-            (mean and standard deviation of a grey thumbnail; for sensors of the values), missing (values, for
-            sensors), given_group (the source's own), duplicates (number
-            of the set of exact or near duplicates, or -1), exact (number of the set of exact ones, or -1).
+            frames, oriented, bands and dropped (channels of the file, and how many of them are not used), deep (more
+            than 8 bits a channel), low and high (the values that such a file uses, in its own units), white (the
+            largest that it could hold; NaN where nothing tells), levels (of the 255 steps of grey, those between
+            low and high as a network sees them), brightness and contrast (mean and standard deviation of a grey
+            thumbnail; for sensors of the values), missing (values, for sensors), given_group (the source's own),
+            duplicates (number of the set of exact or near duplicates, or -1), exact (number of the set of exact
+            ones, or -1).
         set_aside: Everything that is not used.
         notes: Decisions that the user should hear of, one line each.
     """
@@ -92,7 +95,13 @@ class _Row:
     format: str
     frames: int
     oriented: bool
-    peak: int
+    bands: int
+    dropped: int
+    deep: bool
+    low: float
+    high: float
+    white: float
+    levels: float
     brightness: float
     contrast: float
     missing: int = 0
@@ -217,7 +226,8 @@ def _examine_chunk(source: Source, entries: Sequence[Entry], config: DataConfig)
 
 
 def _examine_image(entry: Entry, data: bytes, config: DataConfig) -> tuple[_Row, npt.NDArray[np.uint8]]:
-    pixels, info = decode_native(data, config.max_pixels)
+    rendering = Rendering.of(config)
+    pixels, info, used = decode_with_range(data, config.max_pixels, rendering)
     height, width, channels = pixels.shape
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if channels == 3 else pixels[..., 0]
     thumbnail = cv2.resize(grey, _GREY, interpolation=cv2.INTER_AREA)
@@ -236,7 +246,13 @@ def _examine_image(entry: Entry, data: bytes, config: DataConfig) -> tuple[_Row,
         format=info.format,
         frames=info.frames,
         oriented=info.oriented,
-        peak=int(pixels.max()) if info.mode.endswith(";16") else 255,
+        bands=info.bands,
+        dropped=info.dropped if config.bands is None else 0,
+        deep=used is not None,
+        low=used.low if used is not None else 0.0,
+        high=used.high if used is not None else 255.0,
+        white=float(used.white) if used is not None and used.white is not None else np.nan,
+        levels=used.levels(rendering) if used is not None else 255.0,
         brightness=float(mean[0, 0]),
         contrast=float(deviation[0, 0]),
     )
@@ -264,7 +280,13 @@ def _examine_window(entry: Entry, data: bytes, config: DataConfig) -> _Row:
         format="NPY" if data.startswith(b"\x93NUMPY") else "CSV",
         frames=1,
         oriented=False,
-        peak=0,
+        bands=0,
+        dropped=0,
+        deep=False,
+        low=0.0,
+        high=0.0,
+        white=np.nan,
+        levels=0.0,
         brightness=float(np.nanmean(window)),
         contrast=float(np.nanstd(window)),
         missing=missing,

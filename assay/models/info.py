@@ -34,6 +34,10 @@ class ModelInfo(BaseModel):
     kind: Literal["image", "sensor"] = "image"
     input_shape: tuple[int, ...] = Field(description="H,W,C of images in pixels, or T,C of sensor windows")
     color_mode: Literal["rgb", "grayscale"] = "rgb"
+    max_pixels: int = Field(100_000_000, ge=1, description="of training: a larger image is refused unread")
+    window: tuple[float, float] | Literal["percentile"] | None = Field(None, description="of training: data.window")
+    window_percentiles: tuple[float, float] = Field((0.5, 99.5), description="of training: data.window_percentiles")
+    bands: tuple[int, ...] | None = Field(None, description="of training: data.bands")
     preprocessing: str = Field("", description="what the network itself does to raw pixels, in words")
     missing: Literal["error", "mean", "interpolate"] = Field("error", description="filling of missing sensor values")
     channel_means: tuple[float, ...] = Field((), description="of the training split, for missing sensor values")

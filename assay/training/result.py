@@ -91,6 +91,7 @@ def write_result(trained: Trained, dataset: Dataset, out_dir: Path) -> TrainingR
         kind=dataset.kind,
         input_shape=dataset.input_shape,
         color_mode="grayscale" if dataset.kind == "image" and dataset.input_shape[-1] == 1 else "rgb",
+        **decoding(dataset),
         preprocessing=_preprocessing(trained.model_config),
         missing=filling_policy(dataset),
         channel_means=dataset.mean if dataset.kind == "sensor" else (),
@@ -147,6 +148,13 @@ def _metrics(trained: Trained, dataset: Dataset, forward: Forward, predicted: An
                 if history.best:
                     metrics[f"{history.phase}_{name}"] = history.best[column]
     return {name: float(value) for name, value in metrics.items() if np.isfinite(value)}
+
+
+def decoding(dataset: Dataset) -> dict[str, Any]:
+    """Return how a dataset's files were read, as `ModelInfo` keeps it: what is used must be read alike."""
+    config = dataset.description.get("config") or {}
+    names = ("max_pixels", "window", "window_percentiles", "bands")
+    return {name: config[name] for name in names if name in config}
 
 
 def _preprocessing(config: ModelConfig) -> str:

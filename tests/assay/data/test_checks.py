@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from assay.config import DataConfig
@@ -136,6 +137,71 @@ def test_blank_and_dim_images_are_told(class_folders: Path) -> None:
     assert "1 image all white (first: benign/white.png)" in found
     assert "1 image of one shade only (first: benign/shade.png)" in found
     assert any(line.startswith("1 image of 16 bits, using less than an eighth of the range") for line in found)
+
+
+def twelve_bits(number: int) -> np.ndarray:
+    """A grey picture of 12 bits in 16 with a burnt-in white marker."""
+    values = np.random.default_rng(number).integers(0, 3900, (48, 48)).astype(np.uint16)
+    values[2:8, 2:10] = 65535
+    return values
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_twelve_bits_in_sixteen_are_told_with_the_way_out(tmp_path: Path, byteorder: str) -> None:
+    for number in range(8):
+        file = tmp_path / "ab"[number % 2] / f"{number}.tif"
+        file.parent.mkdir(exist_ok=True)
+        tifffile.imwrite(file, twelve_bits(number), byteorder=byteorder, photometric="minisblack")
+    (line,) = [line for line in warned(tmp_path) if "8 images of 16 bits, using less than an eighth" in line]
+    assert "set data.window=[0,4095], or data.window=percentile" in line
+    opened = warned(tmp_path, window=(0, 4095))
+    assert not any("an eighth" in line for line in opened)
+    assert survey(str(tmp_path), DataConfig(window=(0, 4095))).table["duplicates"].max() == -1
+    too_wide = warned(tmp_path, window=(0, 2_000_000))
+    assert any("8 images of more than 8 bits, using less than an eighth of data.window" in line for line in too_wide)
+
+
+def test_white_is_zero_in_twelve_bits_is_told_too(tmp_path: Path) -> None:
+    for number in range(8):
+        file = tmp_path / "ab"[number % 2] / f"{number}.tif"
+        file.parent.mkdir(exist_ok=True)
+        tifffile.imwrite(file, 4095 - np.minimum(twelve_bits(number), 4095), photometric="miniswhite")
+    assert any("8 images of 16 bits" in line and "data.window=[0,4095]" in line for line in warned(tmp_path))
+
+
+def test_dropped_bands_and_windows_are_remarked_on(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for number in range(8):
+        file = tmp_path / "ab"[number % 2] / f"{number}.tif"
+        file.parent.mkdir(exist_ok=True)
+        bands = random.integers(0, 255, (24, 24, 5)).astype(np.uint8)
+        tifffile.imwrite(file, bands, photometric="rgb", extrasamples=["unspecified"] * 2)
+    assert remarked(tmp_path) == [
+        "8 images with bands beyond colour and transparency, dropped (up to 5 bands; data.bands chooses others) "
+        "(first: a/0.tif)"
+    ]
+    assert remarked(tmp_path, bands=(5, 4, 1)) == []
+    assert remarked(tmp_path, bands=(5, 4, 1), window=(0, 9)) == [
+        "data.window is set, but no file has more than 8 bits a channel: it changes nothing"
+    ]
+
+
+def test_sizes_that_all_differ_are_told_with_the_size_that_is_taken(tmp_path: Path, draw) -> None:
+    for number in range(20):
+        file = draw(tmp_path / "ab"[number % 2] / f"{number}.png", number)
+        Image.open(file).resize((40 + 3 * number, 30 + number)).save(file)
+    (line,) = [line for line in remarked(tmp_path) if " sizes, " in line]
+    assert line.startswith("20 sizes, 40 x 30 to 97 x 49 (width x height); all become 69 x 40, the median height")
+    assert "data.image_size=[height,width] sets another" in line
+
+
+def test_images_that_need_much_memory_are_told_before_it_is_taken(tmp_path: Path, draw) -> None:
+    for number in range(6):
+        draw(tmp_path / "ab"[number % 2] / f"{number}.png", number)
+    assert not any("large images" in line for line in warned(tmp_path))
+    (line,) = [line for line in warned(tmp_path, image_size=(1500, 2000)) if line.startswith("large images")]
+    assert "2000 x 1500: the dataset takes 0.1 GB on disk" in line
+    assert "about 12 GB of memory for a batch of 32" in line
 
 
 def test_what_is_handled_is_remarked_on(class_folders: Path, draw) -> None:

@@ -168,7 +168,7 @@ def test_exif_orientation_is_applied(file_format: str, orientation: int) -> None
         (encoded(picture(7, 300), "PNG"), "too small: 300 x 7"),
         (png_claiming(20_000, 20_000), "too large: 20,000 x 20,000 = 400,000,000"),
         (encoded(np.zeros((16, 16), np.float32), "TIFF"), "32-bit floats"),
-        (encoded(np.zeros((16, 16), np.int32), "TIFF"), "32-bit integers"),
+        (encoded(np.zeros((16, 16), np.int32), "TIFF"), "32-bit signed integers"),
     ],
 )
 def test_unusable_files_say_why(data: bytes, reason: str) -> None:
