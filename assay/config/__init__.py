@@ -1,6 +1,6 @@
 """The config of a run: what it may say (`schema`), how it is read (`read`) and how it is shown (`show`)."""
 
-from assay.config.read import SectionType, apply_overrides, load_config, parse_config, parse_section
+from assay.config.read import SectionType, apply_overrides, load_config, parse_config, parse_section, set_key
 from assay.config.schema import (
     CANDIDATES,
     SCHEMA_VERSION,
@@ -59,4 +59,5 @@ __all__ = [
     "load_config",
     "parse_config",
     "parse_section",
+    "set_key",
 ]

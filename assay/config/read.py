@@ -116,6 +116,21 @@ def _set(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"--set {override}: the value is not valid YAML. Quote it.") from error
+    set_key(values, key, value, f"--set {override}")
+
+
+def set_key(values: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Set a dotted key in a config's mapping, in place; a mapping as the value replaces a whole section.
+
+    Args:
+        values: The config's keys and values.
+        key: Such as ``finetune.epochs``; sections on the way to it that are not there are made.
+        value: What it is set to.
+        where: What to call the place that asks for it in an error.
+
+    Raises:
+        InputError: The key goes through a value that is no section.
+    """
     here = values
     *parents, last = key.split(".")
     for parent in parents:
@@ -123,6 +138,6 @@ def _set(values: dict[str, Any], override: str) -> None:
         if inner is None:
             inner = here[parent] = {}
         if not isinstance(inner, dict):
-            raise InputError(f"--set {override}: '{parent}' holds a value, not a section.")
+            raise InputError(f"{where}: '{key}' goes through '{parent}', which holds a value, not a section.")
         here = inner
     here[last] = value

@@ -21,6 +21,7 @@ from assay.config import (
     load_config,
     parse_config,
     parse_section,
+    set_key,
 )
 from assay.errors import InputError, did_you_mean
 
@@ -245,16 +246,7 @@ def _variable_keys(spec: SweepSpec, base: RunConfig) -> list[str]:
 def _changed(values: dict[str, Any], spec: SweepSpec, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Set fields in a config's values, in place; a mapping replaces the whole section."""
     for key, value in changes.items():
-        here = values
-        *parents, last = _full_name(key, spec).split(".")
-        for parent in parents:
-            inner = here.get(parent)
-            if inner is None:
-                inner = here[parent] = {}
-            if not isinstance(inner, dict):
-                raise InputError(f"{where}: '{key}' goes through '{parent}', which holds a value, not a section.")
-            here = inner
-        here[last] = value
+        set_key(values, _full_name(key, spec), value, where)
     return values
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.config import RunConfig, config_template, load_config, parse_config
+from assay.config import RunConfig, config_template, load_config, parse_config, set_key
 from assay.errors import InputError
 
 TEMPLATE = config_template()
@@ -111,3 +111,19 @@ def test_a_config_that_is_damaged_anywhere_is_taken_or_refused_in_one_line(place
             assert str(error).startswith(str(path))
         else:
             assert config.version == 1
+
+
+@given(
+    st.lists(st.text("abc", min_size=1, max_size=2), min_size=1, max_size=4),
+    st.integers() | st.dictionaries(st.text(), st.none()),
+)
+def test_a_key_that_was_set_is_found_where_its_name_says(parts: list[str], value: object) -> None:
+    values: dict = {"a": {"kept": 1}}
+    set_key(values, ".".join(parts), value, "here")
+    found: object = values
+    for part in parts:
+        assert isinstance(found, dict)
+        found = found[part]
+    assert found == value
+    if parts[0] != "a":
+        assert values["a"] == {"kept": 1}
