@@ -13,33 +13,6 @@ from rich.console import Console
 from assay.config import load_config
 from pipelines.local.run import RunOutcome, run_locally
 
-TINY = """
-version: 1
-name: tiny
-data: {source: "demo://tissue?images=240&size=32&slides=24&difficulty=0.3&seed=0"}
-augment: {policy: {quarter_turns: true, horizontal_flip: true}, preview_images: 1}
-baseline: {model: {name: compact}, epochs: 2, batch_size: 32}
-search: {trials: 2, epochs: 1, tuner: random, space: {width: [8], depth: [2], kernel: [3]}}
-finetune:
-  unfreeze_from: block5_conv1
-  frozen: {epochs: 2}
-  epochs: 1
-  optimizer: {name: adamw, learning_rate: 0.0001}
-evaluate: {resamples: 200, gradcam_images: 2}
-"""
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory, assay, vgg16_weights: Path) -> Path:
-    """A folder in which the tiny demo has been run once."""
-    folder = tmp_path_factory.mktemp("demo")
-    (folder / "tiny.yaml").write_text(TINY, encoding="utf-8")
-    done = assay("run", "tiny.yaml", "--weights", vgg16_weights, cwd=folder)
-    (folder / "first.txt").write_text(done.stdout, encoding="utf-8")
-    assert "Traceback" not in done.stdout + done.stderr
-    assert not [line for line in done.stderr.splitlines() if "oneDNN" in line or "cuda" in line.lower()]
-    return folder
-
 
 def test_a_run_ends_with_leaderboard_decision_and_report(workplace: Path) -> None:
     said = (workplace / "first.txt").read_text(encoding="utf-8")
