@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from assay.observability.quiet import silence_tensorflow
 
 NAMES = ("startup", "augmentation", "cnn3", "frozen", "finetuning", "search", "evaluation", "preprocessing")
 WITH_WEIGHTS = {"frozen", "finetuning"}
@@ -20,6 +21,7 @@ ROUNDS, QUICK_ROUNDS = 5, 3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; 1 where two ways give different results."""
+    silence_tensorflow()
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=__doc__,
@@ -31,9 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=REPOSITORY / "bench" / "results.json")
     parser.add_argument("--page", type=Path, default=REPOSITORY / "docs" / "performance.md")
     chosen = parser.parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
     from assay.errors import AssayError
     from bench.harness import Outcome, Settings
     from bench.report import machine, read_json, to_json, to_markdown, to_text

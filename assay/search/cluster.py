@@ -31,7 +31,6 @@ ENGINE_VARIABLES = ("ARGO_", "KFP_", "KERASTUNER_", "METADATA_")
 KEEP_SECONDS = 600
 POLL_SECONDS = 3.0
 PATIENCE = 20  # failed looks at the Job in a row before the search gives up on the cluster
-WRONG_INPUT = 2  # exit code: a second try would meet the same input
 
 
 def in_cluster() -> bool:
@@ -146,9 +145,14 @@ def worker_job(
                     "rules": [
                         # A pod that its node gave up (spot, drain) is not the worker's fault.
                         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                        # A second try would meet the same input.
                         {
                             "action": "FailJob",
-                            "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [WRONG_INPUT]},
+                            "onExitCodes": {
+                                "containerName": CONTAINER,
+                                "operator": "In",
+                                "values": [InputError.exit_code],
+                            },
                         },
                     ]
                 },

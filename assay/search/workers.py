@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assay.errors import AssayError
+from assay.errors import AssayError, InputError
 from assay.observability.progress import log
+from assay.observability.quiet import silence_tensorflow
 from assay.observability.resources import visible_gpus
 from assay.search.group import GRACE_SECONDS, Poll, WorkerGroup, worker_id
 
@@ -31,7 +32,6 @@ LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 300  # a worker waits so long for the chief; KerasTuner's hour outlives most chiefs
 STOP_SECONDS = 5.0
-WRONG_INPUT = 2
 WITH_PARENT = "--with-parent"
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"  # set by Kubernetes in each pod of an Indexed Job
 
@@ -123,7 +123,7 @@ class LocalWorkers:
                 continue
             if code is None:
                 running += 1
-            elif code == WRONG_INPUT or worker.restarts >= self.restarts:
+            elif code == InputError.exit_code or worker.restarts >= self.restarts:
                 self._lost.add(name)
                 lost[name] = _reason(code, worker.log)
             else:
@@ -227,6 +227,7 @@ def _end_with_parent() -> None:
 
 def main(arguments: list[str]) -> int:
     """Run a worker; return its exit code: 0 no trials are left, 1 it failed, 2 its input is wrong."""
+    silence_tensorflow()
     if WITH_PARENT in arguments:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
