@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+LONGEST_MESSAGE = 4000
+LONGEST_WORD = 300
 
 
 class AssayError(Exception):
@@ -11,11 +15,31 @@ class AssayError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """Return the message; what was received is cut where it is longer than anyone reads."""
+        return shortened(super().__str__(), LONGEST_MESSAGE, LONGEST_WORD)
+
 
 class InputError(AssayError):
     """What the user gave is wrong: a source, a config, a weights file, an argument."""
 
     exit_code = 2
+
+
+def shortened(value: object, most: int = 200, word: int | None = None) -> str:
+    """Return a value as one line of text that is not longer than people read.
+
+    Args:
+        value: Text, or what is shown as such.
+        most: Characters at most; the middle is left out.
+        word: Characters of each word at most.
+    """
+    text = str(value)
+    if word is not None and len(text) > word:
+        text = re.sub(rf"\S{{{word},}}", lambda found: shortened(found[0], word), text)
+    if len(text) > most:
+        text = f"{text[: 2 * most // 3]}[...]{text[len(text) - most // 3 :]}"
+    return " ".join(text.split()) if any(mark in text for mark in "\n\r\t\v\f\x85\u2028\u2029") else text
 
 
 def did_you_mean(name: str, known: Iterable[str], *, count: int = 3) -> str:
@@ -26,7 +50,8 @@ def did_you_mean(name: str, known: Iterable[str], *, count: int = 3) -> str:
         known: The names that exist.
         count: At most so many suggestions.
     """
-    near = difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)
+    # Its time grows with the square of the length; nothing that long was mistyped.
+    near = difflib.get_close_matches(name, list(known), n=count, cutoff=0.5) if len(name) <= LONGEST_WORD else []
     if not near:
         return ""
     return " Did you mean " + " or ".join(f"'{candidate}'" for candidate in near) + "?"

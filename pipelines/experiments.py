@@ -7,14 +7,12 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
 from pydantic import Field, model_validator
 from rich.console import Console
 
-from assay.config import Section, parse_section
-from assay.errors import InputError
+from assay.config import Section, parse_section, read_yaml
 from assay.hashing import code_version
 from assay.storage.files import new_file
 from assay.sweep.run import Outcome, Worker
@@ -84,10 +82,7 @@ def load_plan(path: Path) -> Plan:
     Raises:
         InputError: The file is missing, or a key or value is wrong.
     """
-    try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}). Give a YAML file.") from error
+    values = read_yaml(path, Experiments, "list of experiments", "pipelines/experiments.yaml is the one shipped.")
     return Plan(parse_section(Experiments, values, str(path)), path.parent)
 
 

@@ -26,6 +26,7 @@ from assay.config.schema import (
     TrainConfig,
 )
 from assay.config.show import config_template, dump_config, explain_keys, known_keys
+from assay.config.text import parse_yaml, read_yaml
 
 __all__ = [
     "CANDIDATES",
@@ -59,5 +60,7 @@ __all__ = [
     "load_config",
     "parse_config",
     "parse_section",
+    "parse_yaml",
+    "read_yaml",
     "set_key",
 ]

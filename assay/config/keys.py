@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class KeysOf:
+    """Beside the type of a mapping: its keys are those of a section, dotted."""
+
+    section: type[BaseModel]
 
 
 def model_of(annotation: Any) -> type[BaseModel] | None:
@@ -36,3 +44,16 @@ def all_keys(section: type[BaseModel], prefix: str = "") -> Iterable[str]:
         inner = model_of(field.annotation)
         if inner is not None:
             yield from all_keys(inner, f"{prefix}{name}.")
+
+
+def annotation_at(annotation: Any, key: str) -> Any:
+    """Return the type of what stands under a key, dotted or not; Any where that is not known."""
+    for part in key.split("."):
+        section = model_of(annotation)
+        if section is None:
+            return Any
+        if part not in section.model_fields:
+            return Any
+        field = section.model_fields[part]
+        annotation = next((one.section for one in field.metadata if isinstance(one, KeysOf)), field.annotation)
+    return annotation

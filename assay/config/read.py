@@ -8,12 +8,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from assay.config.keys import all_keys, keys_at
+from assay.config.keys import all_keys, annotation_at, keys_at
 from assay.config.schema import RunConfig, Section
-from assay.errors import InputError, did_you_mean
+from assay.config.text import parse_yaml, read_yaml
+from assay.errors import InputError, did_you_mean, shortened
+
+# Keys whose value is the name of one class: no name is anything else, whatever YAML makes of it.
+CLASS_NAMES = ("data.positive_class",)
+LONGEST_RECEIVED = 120
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -21,7 +25,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
 
     Args:
         path: The YAML file.
-        overrides: Assignments such as ``"finetune.epochs=3"``; the value is read as YAML.
+        overrides: Assignments such as ``"finetune.epochs=3"``; see `apply_overrides`.
 
     Returns:
         The resolved config.
@@ -29,25 +33,15 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     Raises:
         InputError: The file is missing or no mapping, a key is unknown, or a value is out of range.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such config file. `ls pipelines/configs` lists the ones shipped.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the config cannot be read ({error}). Give a readable UTF-8 YAML file.") from error
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not valid YAML ({reason}). Mend that line.") from error
-    if not isinstance(values, dict):
-        kind = type(values).__name__
-        raise InputError(f"{path}: a config is a mapping that begins with `version: 1`. Received: {kind}.")
+    values = read_yaml(path, RunConfig, "config", "`ls pipelines/configs` lists the ones shipped.")
     return parse_config(apply_overrides(values, overrides), origin=str(path))
 
 
 def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """Set ``KEY=VALUE`` assignments in a config's mapping, in place, and return it.
+
+    The value is read as YAML. The name of a class is taken as the text that it is, be it `1`, `no` or `null`; an empty
+    one stands for the default.
 
     Raises:
         InputError: An override is no assignment, or goes through a value that is no section.
@@ -84,7 +78,7 @@ def parse_section(section: type[SectionType], values: Mapping[str, Any], origin:
 
 def _explain(section: type[BaseModel], problem: Any) -> str:
     location = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
-    name = ".".join(str(part) for part in location)
+    name = ".".join(shortened(part, LONGEST_RECEIVED) for part in location)
     kind = problem["type"]
     if kind == "extra_forbidden":
         known = keys_at(section, location[:-1])
@@ -99,24 +93,24 @@ def _explain(section: type[BaseModel], problem: Any) -> str:
     if kind == "missing":
         value = " Add `version: 1`." if name == "version" else ""
         return f"'{name}' is missing.{value}"
-    received = problem.get("input")
+    received = shortened(repr(problem.get("input")), LONGEST_RECEIVED)
     if kind == "value_error":
         message = str(problem["ctx"]["error"])
         return f"{name}: {message}" if name else message
     message = str(problem["msg"])
-    return f"{name}: {message[0].lower() + message[1:]}. Received: {received!r}"
+    return f"{name}: {message[0].lower() + message[1:]}. Received: {received}"
 
 
 def _set(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     key = key.strip()
     if not separator or not key:
-        raise InputError(f"--set {override}: an override is KEY=VALUE, such as finetune.epochs=3.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {override}: the value is not valid YAML. Quote it.") from error
-    set_key(values, key, value, f"--set {override}")
+        raise InputError(f"--set {shortened(override)}: an override is KEY=VALUE, such as finetune.epochs=3.")
+    if key in CLASS_NAMES and text.strip()[:1] not in ("", "'", '"'):
+        value: Any = text.strip()
+    else:
+        value = parse_yaml(text, annotation_at(RunConfig, key), f"--set {shortened(override)}")
+    set_key(values, key, value, f"--set {shortened(override)}")
 
 
 def set_key(values: dict[str, Any], key: str, value: Any, where: str) -> None:

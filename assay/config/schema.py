@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from assay.config.schemes import refuse_unknown_scheme
 from assay.hashing import hash_json
 
 SCHEMA_VERSION = 1
@@ -43,7 +44,18 @@ class DataConfig(Section):
         description="bands of the file, from 1, to show: one (grey) or three (red, green, blue); null: its colours",
     )
     classes: tuple[str, ...] | None = Field(None, description="class order; null: sorted labels")
-    positive_class: str | None = Field(None, description="the class to detect, of two; null: the last in class order")
+    positive_class: str | None = Field(
+        None, description="the class to detect, of two; null: the one not named normal, benign, no, 0..., else the last"
+    )
+    group_column: str | None = Field(
+        None, description="column of the label table that names slide or patient, where it is not called group"
+    )
+    group_gaps: Literal["refuse", "own"] = Field(
+        "refuse", description="rows without a group where others have one: refuse, or each a group of its own"
+    )
+    exclude: tuple[str, ...] = Field(
+        (), description="files left out, by patterns of their name or path within the source, such as '*_mask.*'"
+    )
     valid_fraction: float = Field(0.15, gt=0, lt=0.5, description="fraction for validation, where the source has none")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="fraction for test, where the source has none")
     max_bad_fraction: float = Field(0.05, ge=0, le=1, description="more unusable files than this fraction fail the run")
@@ -365,6 +377,11 @@ class StorageConfig(Section):
     """Where snapshots, checkpoints and models live."""
 
     root: str = Field("runs/store", description="a local directory or gs://bucket/prefix")
+
+    @model_validator(mode="after")
+    def _known_scheme(self) -> StorageConfig:
+        refuse_unknown_scheme(self.root)
+        return self
 
 
 class RuntimeConfig(Section):

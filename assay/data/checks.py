@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from assay.data.classes import positive_index
 from assay.data.headers import extension_format
+from assay.data.masks import Masks, find_masks
 from assay.data.sizes import target_size
-from assay.data.sources.splits import SPLITS
+from assay.data.sources.group_hints import shared_ids
+from assay.data.splitting import assign_splits
 from assay.data.survey import Survey
+from assay.errors import InputError
 
 _IMBALANCE = 5
 _FEW_TO_JUDGE = 30
@@ -23,6 +29,7 @@ _SHORTCUT_AUC = 0.95
 _FEW_LEVELS = 32
 _MUCH_MEMORY = 4 * 2**30
 _ASPECT_CHANGE = 1.25
+MASK_SHARE = 0.02
 
 
 def refusals(survey: Survey) -> list[str]:
@@ -32,12 +39,12 @@ def refusals(survey: Survey) -> list[str]:
         survey: What was found in the source.
     """
     uri, table, config = survey.source.uri, survey.table, survey.config
+    found = list(survey.listing.refusals)
     bad = len(survey.set_aside)
     reasons = summarise_reasons(survey)
     look = f"`assay data inspect {uri}` lists them"
     if table.empty:
-        return [f"{uri}: none of {survey.total:,} files can be used ({reasons}). Mend them: {look}."]
-    found = []
+        return [*found, f"{uri}: none of {survey.total:,} files can be used ({reasons}). Mend them: {look}."]
     if bad > config.max_bad_fraction * survey.total:
         found.append(
             f"{uri}: {bad:,} of {survey.total:,} files cannot be used ({reasons}; first: {survey.set_aside[0].uri}), "
@@ -51,16 +58,22 @@ def refusals(survey: Survey) -> list[str]:
         found.append(f"{uri}: class '{lost[0]}' has no usable example ({reasons}). Mend its files: {look}.")
     if len(present) < 2:
         found.append(f"{uri}: one class only ('{present[0]}'). A classifier needs two: add examples of another class.")
-    given = set(table["split"]) - {""}
-    for name in present:
-        own = table[table["label"] == name]
-        groups = own["group"].nunique()
-        if len(own) < len(SPLITS) or (not given and groups < len(SPLITS)):
-            of_groups = f" in {groups} groups or sets of duplicates" if groups < len(own) else ""
+    if config.kind == "image":
+        masks = find_masks(table["id"].tolist(), table["shades"].tolist())
+        if masks.chosen.mean() > MASK_SHARE:
             found.append(
-                f"{uri}: class '{name}' has {len(own)} usable examples{of_groups}; train, valid and test need "
-                f"{len(SPLITS)} at least (no group is split). Add examples, or leave it out with data.classes."
+                f"{uri}: {_masks(table, masks)}, more than {MASK_SHARE:.0%} of all. A classifier would learn from "
+                f"them: leave them out with data.exclude=\"['{masks.pattern}']\", or move them away."
             )
+    # What the steps after this one would say, found out by asking them.
+    asked: list[partial[Any]] = [partial(positive_index, config, survey.classes)]
+    if not lost and len(present) > 1:
+        asked.append(partial(assign_splits, table, config, 0))
+    for question in asked:
+        try:
+            question()
+        except InputError as error:
+            found.append(f"{uri}: {error}")
     return found
 
 
@@ -85,7 +98,7 @@ def warnings(survey: Survey) -> list[str]:
     table = survey.table
     if table.empty:
         return []
-    found = [*_balance(survey), *_leaks(table), *_shortcuts(table)]
+    found = [*survey.listing.warnings, *_balance(survey), *_unnamed_groups(table), *_leaks(table), *_shortcuts(table)]
     if survey.config.kind == "image":
         blank = table["contrast"] < _BLANK_CONTRAST
         found += _images(table, blank & (table["brightness"] < 16), "all black")
@@ -94,7 +107,31 @@ def warnings(survey: Survey) -> list[str]:
         found += _dim(survey)
         found += _stretched(survey)
         found += _memory(survey)
+        masks = find_masks(table["id"].tolist(), table["shades"].tolist())
+        if 0 < masks.chosen.mean() <= MASK_SHARE:
+            found.append(f"{_masks(table, masks)}; data.exclude leaves them out")
     return found
+
+
+def _masks(table: pd.DataFrame, masks: Masks) -> str:
+    return (
+        f"{int(masks.chosen.sum()):,} of {len(table):,} images look like segmentation masks of others (first: "
+        f"{table['id'][masks.chosen].iloc[0]})"
+    )
+
+
+def _unnamed_groups(table: pd.DataFrame) -> list[str]:
+    """Find ids that the names of files share, where nobody has said what belongs together."""
+    if (table["given_group"] != "").any():
+        return []
+    shared = shared_ids(table["id"].tolist(), table["label"].tolist())
+    if shared is None:
+        return []
+    return [
+        f"no groups are given, and the names of {shared.files:,} files share {shared.ids:,} ids (such as "
+        f"'{shared.first}'): images of one patient can end up in train and in test. Add labels.csv with the columns "
+        "path,label,group"
+    ]
 
 
 def remarks(survey: Survey) -> list[str]:

@@ -55,7 +55,8 @@ def ingest(data: DataConfig, storage_root: str, work_dir: Path) -> IngestResult:
         AssayError: The storage cannot be written.
     """
     started = time.monotonic()
-    found = survey(data.source, data)
+    open_store(storage_root)  # what is no storage is no folder to write to either
+    found = survey(data.source, data, names_first=True)
     reading_seconds = time.monotonic() - started
     refused = refusals(found)
     if refused:

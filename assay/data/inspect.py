@@ -51,11 +51,13 @@ class InspectReport:
         """Return what there is to say besides the counts, as pairs of a name and a text."""
         figures = self.figures
         groups, duplicates = figures["groups"], figures["duplicates"]
+        positive = figures["positive_class"]
         size = f"{figures['bytes'] / 1e6:,.1f} MB"
         rows = [
             ("source", self.uri),
             ("layout", figures["layout"]),
             ("usable", f"{figures['used']:,} files, {size}"),
+            *([("positive", f"{positive['name']} ({positive['why']})")] if positive else []),
             ("size", _listed(figures["sizes"])),
             ("colour mode", _listed(figures["modes"])),
             ("format", _listed(figures["formats"])),
@@ -64,8 +66,9 @@ class InspectReport:
             rows.append(
                 (
                     "groups",
-                    f"{groups['given']:,} given, for {groups['of_images']:,} files; "
-                    f"{groups['after_joining_duplicates']:,} units to split after joining duplicates",
+                    f"{groups['given']:,} given, for {groups['of_images']:,} files"
+                    + (f" (none for {groups['missing']:,}); " if groups["missing"] else "; ")
+                    + f"{groups['after_joining_duplicates']:,} units to split after joining duplicates",
                 )
             )
         else:

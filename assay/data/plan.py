@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assay.config import DataConfig
+from assay.data.classes import positive_index
 from assay.data.dataset import SPLITS, Labels
 from assay.data.shards import count_classes
 from assay.data.sizes import target_size
 from assay.data.snapshot import Snapshot, fingerprint
 from assay.data.splitting import assign_splits
-from assay.errors import InputError, did_you_mean
+from assay.errors import InputError
 from assay.hashing import hash_json
 from assay.observability.progress import log
 from assay.storage.open import is_remote, open_store
@@ -91,9 +92,11 @@ def make_plan(data: DataConfig, snapshot_dir: Path | str, seed: int) -> Plan:
         raise InputError(
             f"{snapshot_dir}: holds {snapshot.kind} data, data.kind is {data.kind}. Set data.kind: {snapshot.kind}"
         )
-    positive = _positive_index(data, snapshot.classes)
+    positive = positive_index(data, snapshot.classes)
     row_shape = _row_shape(data, table)
     assigned = assign_splits(table, data, seed)
+    for note in assigned.notes:
+        log(note)
     index = {name: number for number, name in enumerate(snapshot.classes)}
     records: dict[str, pd.DataFrame] = {}
     labels: dict[str, Labels] = {}
@@ -172,15 +175,6 @@ def _read_local(folder: Path, name: str) -> tuple[Snapshot, pd.DataFrame]:
             f"{snapshot.fingerprint[:12]}). Run ingest again."
         )
     return snapshot, table
-
-
-def _positive_index(data: DataConfig, classes: tuple[str, ...]) -> int:
-    if data.positive_class is None:
-        return len(classes) - 1
-    if data.positive_class not in classes:
-        hint = did_you_mean(data.positive_class, classes, count=1) or f" The classes are {', '.join(classes)}."
-        raise InputError(f"data.positive_class: there is no class '{data.positive_class}'.{hint}")
-    return classes.index(data.positive_class)
 
 
 def _decoded_otherwise(snapshot: Snapshot) -> bool:

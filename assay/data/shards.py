@@ -15,6 +15,7 @@ import numpy as np
 
 from assay.data.dataset import DATASET_FILE, SCHEMA_VERSION, SPLITS, Array, Dataset, Labels
 from assay.data.missing import window_statistics
+from assay.data.sources.meaning import default_positive
 from assay.hashing import hash_json
 from assay.storage.files import disk_errors, new_folder
 
@@ -175,7 +176,7 @@ def write_dataset(
         splits: For train, valid and test: inputs uint8 (N,H,W,C) or float32 (N,T,C), labels int (N,), and records
             with one row each (None: ids are made up).
         classes: Class names in the order of the labels.
-        positive_class: The class to detect; None: the last.
+        positive_class: The class to detect; None: see `default_positive`.
         group_column: Column of the records that names patient or slide.
         shard_bytes: Largest size of a shard in bytes.
 
@@ -211,7 +212,9 @@ def write_dataset(
             {
                 "kind": kind,
                 "classes": list(classes),
-                "positive_index": len(classes) - 1 if positive_class is None else list(classes).index(positive_class),
+                "positive_index": (
+                    default_positive(classes) if positive_class is None else list(classes).index(positive_class)
+                ),
                 "input_shape": list(train.shape[1:]),
                 "dtype": str(train.dtype),
                 "color_mode": ("grayscale" if train.shape[-1] == 1 else "rgb") if kind == "image" else "none",

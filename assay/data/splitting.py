@@ -19,7 +19,6 @@ import numpy.typing as npt
 from assay.config import DataConfig
 from assay.data.dataset import SPLITS, Counts
 from assay.errors import InputError
-from assay.observability.progress import log
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +51,7 @@ def assign_splits(table: pd.DataFrame, data: DataConfig, seed: int) -> Assignmen
         seed: Decides which groups go where.
 
     Returns:
-        The rows with their splits, and what was decided; the notes are logged too.
+        The rows with their splits, and what was decided.
 
     Raises:
         InputError: A class is missing from a given split, or has too few images or groups for the splits.
@@ -82,8 +81,6 @@ def assign_splits(table: pd.DataFrame, data: DataConfig, seed: int) -> Assignmen
     _check_classes(table)
     if data.limit_per_class is not None:
         table = _limit(table, data.limit_per_class, notes)
-    for note in notes:
-        log(note)
     return Assignment(table, tuple(notes))
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import pandas as pd
 
 from assay.data.checks import kind_of_reason, remarks, warnings
+from assay.data.classes import positive_index, why_positive
 from assay.data.sources.splits import SPLITS
 from assay.data.survey import Survey
+from assay.errors import InputError
 
 _MOST = 12
 
@@ -23,7 +25,8 @@ def summarise(survey: Survey) -> dict[str, Any]:
     Returns:
         Keys: layout, used, set_aside, bytes, classes, splits (those that occur; ``""`` where the source gives
         none), counts (class to split to number), sizes, modes and formats (lists of name and number, commonest
-        first), reasons (kind of reason to number), groups, duplicates, notes and warnings (lines).
+        first), reasons (kind of reason to number), positive_class (of two: name, why),
+            groups, duplicates, notes and warnings (lines).
     """
     table = survey.table
     splits = [split for split in ("", *SPLITS) if (table["split"] == split).any()]
@@ -43,7 +46,9 @@ def summarise(survey: Survey) -> dict[str, Any]:
         "modes": _commonest(table["mode"]),
         "formats": _commonest(table["format"]),
         "reasons": dict(Counter(kind_of_reason(one.reason) for one in survey.set_aside).most_common()),
+        "positive_class": _positive(survey),
         "groups": {
+            "missing": survey.listing.groups_missing,
             "given": int(given.nunique()),
             "of_images": len(given),
             "after_joining_duplicates": int(table["group"].nunique()),
@@ -57,6 +62,17 @@ def summarise(survey: Survey) -> dict[str, Any]:
         "notes": [*survey.notes, *remarks(survey)],
         "warnings": warnings(survey),
     }
+
+
+def _positive(survey: Survey) -> dict[str, str] | None:
+    classes = survey.classes
+    if len(classes) != 2:
+        return None
+    try:
+        name = classes[positive_index(survey.config, classes)]
+    except InputError:  # among the refusals
+        return None
+    return {"name": name, "why": why_positive(survey.config, classes)}
 
 
 def _commonest(values: pd.Series) -> list[tuple[str, int]]:

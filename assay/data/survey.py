@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from assay.config import DataConfig
+from assay.data.classes import choose_classes
 from assay.data.duplicates import (
     THUMBNAIL_SIDE,
     Signatures,
@@ -24,10 +25,11 @@ from assay.data.duplicates import (
     signatures,
 )
 from assay.data.images import Rendering, decode_with_range
+from assay.data.masks import count_shades
 from assay.data.sensors import decode_window
 from assay.data.sources import Entry, Listing, Source, open_source
 from assay.data.unusable import Unusable, UnusableWindow
-from assay.errors import InputError, did_you_mean
+from assay.errors import InputError
 from assay.observability.progress import Progress
 
 _CHUNK = 64
@@ -57,7 +59,7 @@ class Survey:
             than 8 bits a channel), low and high (the values that such a file uses, in its own units), white (the
             largest that it could hold; NaN where nothing tells), levels (of the 255 steps of grey, those between
             low and high as a network sees them), brightness and contrast (mean and standard deviation of a grey
-            thumbnail; for sensors of the values), missing (values, for sensors), given_group (the source's own),
+            thumbnail; for sensors of the values), shades (how many of 256 values occur in an image), missing (values, for sensors), given_group (the source's own),
             duplicates (number of the set of exact or near duplicates, or -1), exact (number of the set of exact
             ones, or -1).
         set_aside: Everything that is not used.
@@ -104,6 +106,7 @@ class _Row:
     levels: float
     brightness: float
     contrast: float
+    shades: int = 0
     missing: int = 0
 
 
@@ -117,20 +120,24 @@ class _Chunk:
     set_aside: list[SetAside]
 
 
-def survey(uri: str, config: DataConfig, *, workers: int | None = None) -> Survey:
+def survey(uri: str, config: DataConfig, *, workers: int | None = None, names_first: bool = False) -> Survey:
     """Read everything in a source once.
 
     Args:
         uri: What `open_source` opens.
         config: Kind, classes, `max_pixels` and the search for near duplicates.
         workers: Threads; None: as many as the source and the processor are worth.
+        names_first: Read nothing where the names alone forbid to train.
 
     Raises:
         InputError: There is no source, it is empty, or contradicts itself.
     """
     source = open_source(uri, config)
     listing = source.listing()
-    classes, entries, notes = _choose_classes(uri, listing, config)
+    chosen = choose_classes(uri, listing, config)
+    listing, entries = chosen.listing, chosen.listing.entries
+    if names_first and listing.refusals:
+        raise InputError(listing.refusals[0])
     set_aside = [SetAside(rejected.uri, rejected.reason) for rejected in listing.rejected]
     rows: list[_Row] = []
     parts: list[Signatures] = []
@@ -157,30 +164,12 @@ def survey(uri: str, config: DataConfig, *, workers: int | None = None) -> Surve
     return Survey(
         source=source,
         config=config,
-        listing=dataclasses.replace(listing, entries=tuple(entries)),
-        classes=classes,
+        listing=listing,
+        classes=chosen.classes,
         table=table,
         set_aside=tuple(sorted(set_aside, key=lambda one: (one.uri, one.reason))),
-        notes=(*listing.notes, *notes),
+        notes=listing.notes,
     )
-
-
-def _choose_classes(uri: str, listing: Listing, config: DataConfig) -> tuple[tuple[str, ...], list[Entry], list[str]]:
-    # Sorted, since sets of duplicates are named and numbered in this order.
-    entries = sorted(listing.entries, key=lambda entry: entry.id)
-    present = sorted({entry.label for entry in entries})
-    if config.classes is None:
-        return tuple(present), entries, []
-    for name in config.classes:
-        if name not in present:
-            hint = did_you_mean(name, present, count=1) or f" There are: {', '.join(present)[:200]}."
-            raise InputError(f"data.classes: no example in {uri} has the label '{name}'.{hint}")
-    others = [name for name in present if name not in config.classes]
-    chosen = [entry for entry in entries if entry.label in set(config.classes)]
-    if not others:
-        return config.classes, chosen, []
-    note = f"left out, not named in data.classes: {len(entries) - len(chosen):,} examples of {', '.join(others)}"
-    return config.classes, chosen, [note]
 
 
 def _examine(source: Source, entries: Sequence[Entry], config: DataConfig, threads: int) -> Iterator[_Chunk]:
@@ -255,6 +244,7 @@ def _examine_image(entry: Entry, data: bytes, config: DataConfig) -> tuple[_Row,
         levels=used.levels(rendering) if used is not None else 255.0,
         brightness=float(mean[0, 0]),
         contrast=float(deviation[0, 0]),
+        shades=count_shades(pixels),
     )
     return row, thumbnail
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from assay.config.schemes import refuse_unknown_scheme
 from assay.errors import InputError
 from assay.storage.objects import GCS_SCHEME, ObjectStore
 
@@ -15,12 +16,14 @@ def open_store(root: str | Path) -> ObjectStore:
         InputError: The root is neither.
     """
     text = str(root)
+    try:
+        refuse_unknown_scheme(text)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     if is_remote(text):
         from assay.storage.gcs import GCSStore
 
         return GCSStore(text)
-    if "://" in text:
-        raise InputError(f"storage root {text}: only local directories and gs://bucket/prefix are known.")
     from assay.storage.local import LocalStore
 
     return LocalStore(Path(text))

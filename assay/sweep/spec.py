@@ -7,9 +7,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
 from assay.config import (
@@ -21,8 +20,10 @@ from assay.config import (
     load_config,
     parse_config,
     parse_section,
+    read_yaml,
     set_key,
 )
+from assay.config.keys import KeysOf
 from assay.errors import InputError, did_you_mean
 
 POLICY = "augment.policy"
@@ -39,7 +40,9 @@ class SweepSpec(Section):
     title: str = Field("", description="what it asks, in a few words; empty: its name")
     config: str = Field(..., description="the config that every row starts from; relative to the spec's folder")
     candidate: Literal["baseline", "finetune"] = Field("baseline", description="which trained model is varied")
-    common: dict[str, Any] = Field(default_factory=dict, description="fields that all rows share, such as data.source")
+    common: Annotated[dict[str, Any], KeysOf(RunConfig)] = Field(
+        default_factory=dict, description="fields that all rows share, such as data.source"
+    )
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, max_length=100, description="each row is trained from each")
     metric: Literal["val_auc", "val_accuracy", "val_loss"] = Field("val_auc", description="what marks the best row")
     rows: tuple[dict[str, Any], ...] | None = Field(
@@ -129,7 +132,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), spec_changes: Mapping[
     Raises:
         InputError: The file or its config is missing, or a field or value of any row is wrong.
     """
-    values = {**_read(path), **(spec_changes or {})}
+    read = read_yaml(path, SweepSpec, "sweep", "`ls pipelines/sweeps` lists the ones shipped.")
+    values = {**read, **(spec_changes or {})}
     spec = parse_section(SweepSpec, values, str(path))
     base = load_config(path.parent / spec.config)
     base = parse_config(_changed(base.model_dump(mode="json"), spec, spec.common, f"{path}: common"), f"{path}: common")
@@ -150,20 +154,6 @@ def resolve(spec: SweepSpec, base: RunConfig, origin: str) -> Sweep:
         InputError: A field or value of any row is wrong.
     """
     return Sweep(spec, base, _rows(spec, base, origin))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such sweep. `ls pipelines/sweeps` lists the ones shipped.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the sweep cannot be read ({error}). Give a readable UTF-8 YAML file.") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())}). Mend that line.") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: a sweep is a mapping with `version: 1`. Received: {type(values).__name__}.")
-    return values
 
 
 def _rows(spec: SweepSpec, base: RunConfig, origin: str) -> tuple[Row, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -43,12 +43,20 @@ class Listing:
         layout: How the source was understood, in words ("class folders in train, valid and test").
         rejected: Files set aside before being read; each counts as a bad file.
         notes: Decisions that the user should hear of, one line each.
+        warnings: What the user should look at before training, known from names alone, one line each.
+        refusals: Why it cannot be trained on, known from names alone, one line each.
+        groups_missing: Examples whose label table has a column for groups, and nothing in it for them.
+        empty_classes: Folders that stand where classes do and hold nothing.
     """
 
     entries: tuple[Entry, ...]
     layout: str
     rejected: tuple[Rejected, ...] = ()
-    notes: tuple[str, ...] = field(default_factory=tuple)
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    refusals: tuple[str, ...] = ()
+    groups_missing: int = 0
+    empty_classes: tuple[str, ...] = ()
 
 
 class Source(Protocol):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
 from assay.config import DataConfig
 from assay.data.headers import IMAGE_EXTENSIONS
 from assay.data.sources.arrays import ArrayRows, find_arrays, is_row
@@ -12,6 +17,22 @@ from assay.data.sources.tree import Tree
 from assay.errors import InputError
 
 SENSOR_EXTENSIONS = frozenset({"npy", "csv", "tsv", "txt"})
+
+
+def exclude(names: Sequence[str], patterns: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the files that no pattern fits, and what is to be said of the others.
+
+    Args:
+        names: Files relative to the root.
+        patterns: As in a shell, any case; one without a slash is held against the file's own name, one with a slash
+            against its path.
+    """
+    if not patterns:
+        return list(names), []
+    whole = re.compile("|".join(fnmatch.translate(one.lower()) for one in patterns if "/" in one) or r"(?!)")
+    own = re.compile("|".join(fnmatch.translate(one.lower()) for one in patterns if "/" not in one) or r"(?!)")
+    kept = [name for name in names if not whole.match(name.lower()) and not own.match(name.lower().rpartition("/")[2])]
+    return kept, [f"{len(names) - len(kept):,} files are left out by data.exclude ({', '.join(patterns)})"]
 
 
 class FileSource:
@@ -26,7 +47,7 @@ class FileSource:
         self.uri = tree.root
         self.parallel_reads = tree.parallel_reads
         self._tree = tree
-        self._kind = config.kind
+        self._config = config
         self._rows = ArrayRows(tree)
 
     def listing(self) -> Listing:
@@ -34,19 +55,34 @@ class FileSource:
         names, rejected = self._tree.files()
         if not names and not rejected:
             raise InputError(f"{self.uri}: is empty. Name a folder with labelled files.")
-        extensions = IMAGE_EXTENSIONS if self._kind == "image" else SENSOR_EXTENSIONS
+        names, left_out = exclude(names, self._config.exclude)
+        extensions = IMAGE_EXTENSIONS if self._config.kind == "image" else SENSOR_EXTENSIONS
         tables = find_tables(names)
-        arrays = find_arrays(names) if self._kind == "sensor" and not tables else []
+        if self._config.group_column is not None and not tables:
+            raise InputError(
+                f"{self.uri}: data.group_column names the column '{self._config.group_column}', and there is no "
+                "labels.csv. Add one with path, label and that column, or leave the key out."
+            )
+        arrays = find_arrays(names) if self._config.kind == "sensor" and not tables else []
         if tables:
-            found = list_labelled(self._tree, names, tables, extensions)
+            found = list_labelled(
+                self._tree,
+                names,
+                tables,
+                extensions,
+                group_column=self._config.group_column,
+                group_gaps=self._config.group_gaps,
+            )
         elif arrays:
             found = self._rows.listing(arrays)
         else:
-            found = list_class_folders(self.uri, names, extensions)
-        return Listing(found.entries, found.layout, (*rejected, *found.rejected), found.notes)
+            found = list_class_folders(
+                self.uri, names, extensions, empty=self._tree.empty_folders(), classes=self._config.classes
+            )
+        return replace(found, rejected=(*rejected, *found.rejected), notes=(*left_out, *found.notes))
 
     def read(self, entry: Entry) -> bytes:
         """Return the bytes of one entry; see `Source`."""
-        if self._kind == "sensor" and is_row(entry.id):
+        if self._config.kind == "sensor" and is_row(entry.id):
             return self._rows.read(entry.id)
         return self._tree.read(entry.id)

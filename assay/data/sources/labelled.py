@@ -8,13 +8,17 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from assay.data.sources.base import Entry, Listing, Rejected
 from assay.data.sources.label_table import LabelTable, Row, parse_label_table
+from assay.data.sources.spelling import normal_form
 from assay.data.sources.splits import split_of
 from assay.data.sources.tree import Tree
+from assay.data.sources.unread import unread_extension, what_is_unread
 from assay.errors import InputError
 
+GroupGaps = Literal["refuse", "own"]
 LABELS = "labels.csv"
 KAGGLE_LABELS = "train_labels.csv"
 
@@ -31,7 +35,15 @@ def find_tables(names: Sequence[str]) -> list[str]:
     ]
 
 
-def list_labelled(tree: Tree, names: Sequence[str], tables: Sequence[str], extensions: frozenset[str]) -> Listing:
+def list_labelled(
+    tree: Tree,
+    names: Sequence[str],
+    tables: Sequence[str],
+    extensions: frozenset[str],
+    *,
+    group_column: str | None = None,
+    group_gaps: GroupGaps = "refuse",
+) -> Listing:
     """Return the examples that label tables name.
 
     Args:
@@ -39,6 +51,8 @@ def list_labelled(tree: Tree, names: Sequence[str], tables: Sequence[str], exten
         names: Its files.
         tables: What `find_tables` found.
         extensions: What examples end in, lower case; an ``id`` may lack it.
+        group_column: The tables' column that names groups; None: ``group``.
+        group_gaps: Whether rows without a group forbid to train where others have one, or are groups of their own.
 
     Raises:
         InputError: A table is malformed, names files that are not there or lie outside the source, or
@@ -47,15 +61,22 @@ def list_labelled(tree: Tree, names: Sequence[str], tables: Sequence[str], exten
     candidates = [name for name in names if name.rpartition(".")[2].lower() in extensions and name not in tables]
     entries: list[Entry] = []
     notes: list[str] = []
+    warnings: list[str] = []
+    without_group: list[str] = []
     for table_name in tables:
         folder = posixpath.dirname(table_name)
         below = f"{folder}/" if folder else ""
         shown = f"{tree.root}/{table_name}"
         try:
-            table = parse_label_table(tree.read(table_name), shown)
+            table = parse_label_table(tree.read(table_name), shown, group_column)
         except OSError as error:
             raise InputError(f"{shown}: cannot be read ({error.strerror or error}). Change its mode.") from error
-        found = _find_files(table.rows, [name for name in candidates if name.startswith(below)], below, shown)
+        files = _Files(
+            [name for name in candidates if name.startswith(below)],
+            [name for name in names if name.startswith(below) and name not in tables],
+            (below, f"{below}train/" if posixpath.basename(table_name) == KAGGLE_LABELS else f"{below}images/"),
+        )
+        found = _find_files(table.rows, files, below, shown)
         split = (split_of(folder) or "") if folder else ""
         own = [
             Entry(name, f"{tree.root}/{name}", row.label, split or row.split, row.group)
@@ -65,34 +86,58 @@ def list_labelled(tree: Tree, names: Sequence[str], tables: Sequence[str], exten
             own, note = _splits_from_folders(own)
             notes.extend(note)
         notes.extend(table.notes)
+        warnings.extend(table.warnings)
+        without_group += [f"{shown}, line {row.line}: {row.key}" for row in table.rows if not row.group]
         notes.extend(_compare_with_folders(own, table, shown))
         entries.extend(own)
     rejected, left_out = _without_rows(tree.root, entries, candidates)
     layout = f"{' and '.join(tables)}" + (", splits given" if any(entry.split for entry in entries) else "")
-    return Listing(tuple(entries), layout, tuple(rejected), (*notes, *left_out))
+    refusals = []
+    gaps = len(without_group) if len(without_group) < len(entries) else 0
+    if gaps:
+        few = f"{gaps:,} of {len(entries):,} rows have no group while others do"
+        if group_gaps == "own":
+            notes.append(f"{few}: each of them is a group of its own (data.group_gaps: own)")
+        else:
+            refusals.append(
+                f"{tree.root}: {few} (first: {without_group[0]}): images of one patient could end up in train and in "
+                "test. Fill them in, or set data.group_gaps=own if each of these comes from somewhere else."
+            )
+    return Listing(
+        tuple(entries),
+        layout,
+        tuple(rejected),
+        (*notes, *left_out),
+        warnings=tuple(warnings),
+        refusals=tuple(refusals),
+        groups_missing=gaps,
+    )
 
 
-def _find_files(rows: Sequence[Row], candidates: Sequence[str], below: str, table: str) -> list[str]:
+def _find_files(rows: Sequence[Row], files: _Files, below: str, table: str) -> list[str]:
     """Return the file of each row.
 
     Args:
         rows: The table's rows.
-        candidates: The files that a row may name.
+        files: The files that a row may name.
         below: The table's folder, with a slash at its end; empty at the top.
         table: The table's address, for messages.
 
     Raises:
-        InputError: A row names no file, several, or one outside the source; or two rows name the same.
+        InputError: A row names no file, several, one outside the source or one of a format that is not read; or two
+            rows name the same.
     """
-    images = f"{below}train/" if posixpath.basename(table) == KAGGLE_LABELS else f"{below}images/"
-    files = _Files(candidates, (below, images))
     found: list[str] = []
     missing: list[Row] = []
+    unread: list[tuple[Row, str]] = []
     users: dict[str, Row] = {}
     for row in rows:
-        fitting = files.find(_inside(row, table))
+        key = _inside(row, table)
+        fitting = files.find(key)
         if not fitting:
-            missing.append(row)
+            other = files.find_unread(key)
+            missing += [] if other else [row]
+            unread += [(row, other)] if other else []
             continue
         if len(fitting) > 1:
             raise InputError(
@@ -100,13 +145,19 @@ def _find_files(rows: Sequence[Row], candidates: Sequence[str], below: str, tabl
                 "Name files in a column path."
             )
         name = fitting[0]
-        other = users.setdefault(name, row)
-        if other is not row:
-            verb = "repeat" if other.label == row.label else "contradict"
+        user = users.setdefault(name, row)
+        if user is not row:
+            verb = "repeat" if normal_form(user.label) == normal_form(row.label) else "contradict"
             raise InputError(
-                f"{table}: lines {other.line} and {row.line} name the same file {name} and {verb} each other. Keep one."
+                f"{table}: lines {user.line} and {row.line} name the same file {name} and {verb} each other. Keep one."
             )
         found.append(name)
+    if unread:
+        first, name = unread[0]
+        raise InputError(
+            f"{table}: {len(unread):,} of {len(rows):,} rows name files that are there but are not read: "
+            f"{what_is_unread(name)} (first: line {first.line}, {name})."
+        )
     if missing:
         raise InputError(
             f"{table}: {len(missing)} of {len(rows)} rows name files that are not in {below or 'the source'} (first: "
@@ -119,20 +170,21 @@ class _Files:
     """Files by what a row may call them.
 
     Args:
-        names: The files.
+        names: Files whose names say that they can be examples.
+        others: All files: a row may name one exactly, whatever its name ends in.
         places: Folders to look in, in this order, with a slash at their ends.
     """
 
-    def __init__(self, names: Sequence[str], places: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], others: Sequence[str], places: Sequence[str]) -> None:
         self._names = names
+        self._others = others
         self._places = places
-        self._exact = set(names)
 
     def find(self, key: str) -> list[str]:
         """Return the files of this name, or else of this name without its extension; several where it fits several."""
         paths = [place + key for place in self._places]
         for path in paths:
-            if path in self._exact:
+            if path in self._exact and what_is_unread(path) is None:
                 return [path]
         for path in paths:
             if path in self._by_path:
@@ -141,6 +193,26 @@ class _Files:
             return self._by_name[key]
         normal = (unicodedata.normalize("NFC", path) for path in paths)
         return next(([self._by_normal_form[path]] for path in normal if path in self._by_normal_form), [])
+
+    def find_unread(self, key: str) -> str:
+        """Return a file of this name in a format that is not read, or an empty string."""
+        wanted = {place + key for place in self._places} | {posixpath.basename(key)}
+        return next((name for one in wanted if (name := self._unread.get(one))), "")
+
+    @functools.cached_property
+    def _exact(self) -> set[str]:
+        return set(self._others)
+
+    @functools.cached_property
+    def _unread(self) -> dict[str, str]:
+        """Files of such formats by their path and name, with and without the extension."""
+        found: dict[str, str] = {}
+        for name in self._others:
+            if what_is_unread(name) is not None:
+                stem = name[: len(name) - len(unread_extension(name)) - 1]
+                for way in (name, stem, posixpath.basename(name), posixpath.basename(stem)):
+                    found.setdefault(way, name)
+        return found
 
     @functools.cached_property
     def _by_path(self) -> dict[str, list[str]]:
@@ -192,14 +264,14 @@ def _splits_from_folders(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
 
 
 def _compare_with_folders(entries: Sequence[Entry], table: LabelTable, shown: str) -> list[str]:
-    labels = {entry.label for entry in entries}
-    parents = [posixpath.basename(posixpath.dirname(entry.id)) for entry in entries]
+    labels = {normal_form(entry.label) for entry in entries}
+    parents = [normal_form(posixpath.basename(posixpath.dirname(entry.id))) for entry in entries]
     if len(labels) < 2 or set(parents) != labels:
         return []
     wrong = [
         (row, entry, parent)
         for row, entry, parent in zip(table.rows, entries, parents, strict=True)
-        if parent != entry.label
+        if parent != normal_form(entry.label)
     ]
     if wrong:
         row, entry, parent = wrong[0]

@@ -37,6 +37,10 @@ class ObjectTree:
                 rejected.append(Rejected(f"{self.root}/{name}", "no usable object name; rename it"))
         return sorted(names), rejected
 
+    def empty_folders(self) -> list[str]:
+        """Return nothing: object storage has no folders but those of its objects; see `Tree`."""
+        return []
+
     def read(self, name: str) -> bytes:
         """Return an object's bytes; see `Tree`."""
         try:

@@ -29,6 +29,10 @@ class Tree(Protocol):
         """Return the sorted names of all files, and what was set aside on the way."""
         ...
 
+    def empty_folders(self) -> list[str]:
+        """Return the sorted names of folders at the top, and one below, in which nothing lies at any depth."""
+        ...
+
     def read(self, name: str) -> bytes:
         """Return a file's bytes.
 
@@ -89,10 +93,31 @@ class LocalTree:
                 raise InputError(f"{path}: cannot be listed ({error.strerror}). Check the disk.") from error
         return sorted(names), rejected
 
+    def empty_folders(self) -> list[str]:
+        """Return the folders that hold nothing; see `Tree`."""
+        tops = self._folders_in("")
+        return sorted(name for top in tops for name in (top, *self._folders_in(top)) if self._is_empty(name))
+
+    def _folders_in(self, folder: str) -> list[str]:
+        with os.scandir(f"{self.root}/{folder}") as entries:
+            return [
+                f"{folder}/{entry.name}" if folder else entry.name
+                for entry in entries
+                if not is_passed_over(entry.name) and entry.is_dir(follow_symlinks=False)
+            ]
+
+    def _is_empty(self, folder: str) -> bool:
+        with os.scandir(f"{self.root}/{folder}") as entries:
+            return not any(
+                not is_passed_over(entry.name)
+                and (not entry.is_dir(follow_symlinks=False) or not self._is_empty(f"{folder}/{entry.name}"))
+                for entry in entries
+            )
+
     def _sort_in(
         self, entry: os.DirEntry[str], folder: str, names: list[str], folders: list[str], rejected: list[Rejected]
     ) -> None:
-        if entry.name.startswith(".") or entry.name.lower() in _SYSTEM_FILES:
+        if is_passed_over(entry.name):
             return
         name = f"{folder}/{entry.name}" if folder else entry.name
         reason = None
@@ -121,6 +146,11 @@ class LocalTree:
         if here == target or here.startswith(target + os.sep):
             return "a symbolic link to a folder that holds it"
         return None
+
+
+def is_passed_over(name: str) -> bool:
+    """Return whether a file or folder is one that systems leave behind, or hidden."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FILES
 
 
 def has_control_characters(text: str) -> bool:

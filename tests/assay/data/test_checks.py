@@ -59,9 +59,9 @@ def test_a_class_smaller_than_the_splits_is_refused(class_folders: Path, draw) -
     for number in range(2):
         draw(class_folders / "rare" / f"{number}.png", 700 + number)
     (line,) = refused(class_folders)
-    assert "class 'rare' has 2 usable examples; train, valid and test need 3 at least" in line
+    assert "class 'rare' has 2 images, but train, valid and test need 3 at least" in line
     shutil.copy(class_folders / "rare" / "0.png", class_folders / "rare" / "2.png")
-    assert "class 'rare' has 3 usable examples in 2 groups or sets of duplicates" in refused(class_folders)[0]
+    assert "class 'rare' has 3 images from 2 groups" in refused(class_folders)[0]
     assert refused(class_folders, classes=("benign", "malignant")) == []
 
 

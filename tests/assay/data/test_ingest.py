@@ -118,7 +118,7 @@ BROKEN = {
     "one class": (lambda root: shutil.rmtree(root / "malignant"), "one class only"),
     "small class": (
         lambda root: [file.unlink() for file in sorted((root / "benign").iterdir())[2:]],
-        "class 'benign' has 2 usable examples",
+        "class 'benign' has 2 images, but train, valid and test need 3",
     ),
     "table": (break_table, "1 of 2 rows name files that are not in the source"),
     "bad files": (break_most, "5 of 20 files cannot be used"),
