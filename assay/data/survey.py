@@ -59,9 +59,9 @@ class Survey:
             than 8 bits a channel), low and high (the values that such a file uses, in its own units), white (the
             largest that it could hold; NaN where nothing tells), levels (of the 255 steps of grey, those between
             low and high as a network sees them), brightness and contrast (mean and standard deviation of a grey
-            thumbnail; for sensors of the values), shades (how many of 256 values occur in an image), missing (values, for sensors), given_group (the source's own),
-            duplicates (number of the set of exact or near duplicates, or -1), exact (number of the set of exact
-            ones, or -1).
+            thumbnail; for sensors of the values), shades (how many of 256 values occur in an image), missing (values,
+            for sensors), given_group (the source's own), duplicates (number of the set of exact or near duplicates, or
+            -1), exact (number of the set of exact ones, or -1).
         set_aside: Everything that is not used.
         notes: Decisions that the user should hear of, one line each.
     """

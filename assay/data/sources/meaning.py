@@ -40,7 +40,7 @@ def is_blank(cell: str) -> bool:
 def words_of(name: str) -> tuple[str, ...]:
     """Return the words of a name, in small letters: ``StudyInstanceUID`` gives study, instance and uid."""
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", normal_form(name))
-    return tuple(part for part in re.split(r"[\s_./-]+", text.casefold()) if part)
+    return tuple(part for part in re.split(r"(?:[\s_/-]|(?<!\d)\.|\.(?!\d))+", text.casefold()) if part)
 
 
 def is_negative(name: str) -> bool:
