@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ def parse_yaml(text: str, annotation: Any, origin: str) -> Any:
 def _check_depth(text: str, origin: str) -> None:
     """Raise where a text nests too deeply to be put together: that is done by recursion, the reading is not."""
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    events: Iterable[Any] = yaml.parse(text, Loader=_Loader)
+    for event in events:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MOST_DEPTH:
