@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +91,13 @@ def parse_yaml(text: str, annotation: Any, origin: str) -> Any:
 def _check_depth(text: str, origin: str) -> None:
     """Raise where a text nests too deeply to be put together: that is done by recursion, the reading is not."""
     depth = 0
-    events: Iterable[Any] = yaml.parse(text, Loader=_Loader)
-    for event in events:
+    for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MOST_DEPTH:
+                line = event.start_mark.line + 1 if event.start_mark else "?"
                 raise InputError(
-                    f"{origin}: line {event.start_mark.line + 1} is nested more than {MOST_DEPTH} levels deep, which "
+                    f"{origin}: line {line} is nested more than {MOST_DEPTH} levels deep, which "
                     "no config is. Mend its brackets."
                 )
         elif isinstance(event, yaml.CollectionEndEvent):
