@@ -32,12 +32,12 @@ class Variant:
         """What to call it."""
         if self.operation is None:
             return self.kind
-        title = self.operation.title.lower()
-        return f"without {title}" if self.kind == "without" else f"{title} alone"
+        name = self.operation.name
+        return f"without {name}" if self.kind == "without" else f"{name} alone"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class VariantOutcome:
     """What came of one variant.
 
     Attributes:
@@ -80,7 +80,7 @@ class AblationResult:
         metrics: Flat names, finite values.
     """
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[VariantOutcome, ...]
     recommended: Policy
     reason: str
     metrics: dict[str, float]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.ablation.results import AblationResult, Kind, Outcome, Variant
+from assay.ablation.results import AblationResult, Kind, Variant, VariantOutcome
 from assay.augmentation.examples import choose_examples
 from assay.augmentation.operations import active_operations
 from assay.augmentation.warp import Augmenter
@@ -88,12 +88,12 @@ def compare(policy: Policy, seeds: int, train: Train) -> AblationResult:
             measured[key] = tuple(train(variant.policy, name, repeat) for repeat in range(seeds))
 
     measure(variants)
-    outcomes = judge(variants, measured)
+    outcomes = judge_variants(variants, measured)
     candidate, reason = _candidate(policy, outcomes)
     if candidate != policy:
         proposed = Variant("recommended", None, candidate)
         measure([proposed])
-        outcomes = judge([*variants, proposed], measured)
+        outcomes = judge_variants([*variants, proposed], measured)
         if outcomes[-1].difference <= 0:
             candidate = policy
             reason = f"the policy stays as it is: {reason}, but trained so the model is no better"
@@ -119,7 +119,7 @@ def list_variants(policy: Policy) -> list[Variant]:
     ]
 
 
-def judge(variants: Sequence[Variant], measured: Mapping[str, Sequence[float]]) -> list[Outcome]:
+def judge_variants(variants: Sequence[Variant], measured: Mapping[str, Sequence[float]]) -> list[VariantOutcome]:
     """Compare each variant with its reference, seed by seed.
 
     The intervals are Student's on the paired differences, with one standard deviation pooled over all
@@ -148,7 +148,7 @@ def judge(variants: Sequence[Variant], measured: Mapping[str, Sequence[float]]) 
         difference = float(differences[number].mean()) if number in differences else float("nan")
         low, high = difference - margin, difference + margin
         outcomes.append(
-            Outcome(
+            VariantOutcome(
                 variant,
                 tuple(values[number].tolist()),
                 references[number],
@@ -256,7 +256,7 @@ def _verdict(kind: Kind, low: float, high: float) -> str:
     return worse if high < 0 else "no clear difference"
 
 
-def _candidate(policy: Policy, outcomes: Sequence[Outcome]) -> tuple[Policy, str]:
+def _candidate(policy: Policy, outcomes: Sequence[VariantOutcome]) -> tuple[Policy, str]:
     """Return the policy that the outcomes speak for, and why; an operation without a clear effect stays."""
     harmful = [
         outcome.variant.operation
@@ -268,7 +268,7 @@ def _candidate(policy: Policy, outcomes: Sequence[Outcome]) -> tuple[Policy, str
     for operation in harmful:
         fewer = operation.left_out(fewer)
     if harmful:
-        names = ", ".join(operation.title.lower() for operation in harmful)
+        names = ", ".join(operation.name for operation in harmful)
         return fewer, f"the model is better without {names}"
     if none.low > 0:
         return none.variant.policy, "the model is better without any augmentation, though no one operation is to blame"

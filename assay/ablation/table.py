@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
-import numpy as np
-
 from assay.augmentation.operations import active_operations
 from assay.config import Policy
+from assay.pages.svg import interval_bar
+from assay.pages.template import page_template
 from assay.storage.files import new_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from assay.ablation.results import AblationResult, Outcome
-
-_TEMPLATE = Path(__file__).with_name("ablation.html.j2")
-_PLOT = 320
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One difference in the plot: places along the axis in pixels."""
-
-    dot: float
-    low: float
-    high: float
-    colour: str
+    from assay.ablation.results import AblationResult, VariantOutcome
 
 
 def write_ablation(out_dir: Path, result: AblationResult, policy: Policy, budget: str) -> None:
@@ -91,7 +76,7 @@ def _markdown(result: AblationResult, budget: str) -> str:
             f"| {outcome.variant.name} | {outcome.mean:.4f} | {outcome.spread:.4f} | {outcome.reference} | "
             f"{difference} | {interval} | {outcome.verdict} |"
         )
-    kept = ", ".join(operation.title.lower() for operation in active_operations(result.recommended)) or "none"
+    kept = ", ".join(operation.name for operation in active_operations(result.recommended)) or "none"
     return "\n".join([*lines, "", f"Recommended operations: {kept} ({result.reason}).", ""])
 
 
@@ -106,18 +91,14 @@ def _page(result: AblationResult, policy: Policy, budget: str) -> str:
     ]
     compared = [outcome for outcome in result.outcomes if outcome.reference]
     reach = max([max(abs(outcome.low), abs(outcome.high)) for outcome in compared] or [0.0]) or 1e-3
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     kept = active_operations(result.recommended)
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    return page_template("ablation.html.j2", Path(__file__).parent).render(
         budget=budget,
         groups=[
             (title, [(outcome, _bar(outcome, reach) if outcome.reference else None) for outcome in outcomes])
             for title, outcomes in groups
         ],
-        plot=_PLOT,
-        ticks=[(_place(value, reach), f"{value:+.3f}" if value else "0") for value in _ticks(reach)],
+        scale=(-reach, reach),
         reason=result.reason,
         kept=[operation.title for operation in kept],
         dropped=[operation.title for operation in active_operations(policy) if operation not in kept],
@@ -126,18 +107,9 @@ def _page(result: AblationResult, policy: Policy, budget: str) -> str:
     )
 
 
-def _place(value: float, reach: float) -> float:
-    return round(_PLOT / 2 + value / reach * (_PLOT / 2 - 16), 1)
-
-
-def _ticks(reach: float) -> list[float]:
-    step = 10.0 ** np.floor(np.log10(reach))
-    step = step / 2 if reach / step < 2 else step
-    count = int(reach / step)
-    stride = max(1, -(-count // 3))
-    return [float(step * number) for number in range(-count, count + 1) if number % stride == 0]
-
-
-def _bar(outcome: Outcome, reach: float) -> Bar:
-    colour = "#059669" if outcome.low > 0 else "#dc2626" if outcome.high < 0 else "#64748b"
-    return Bar(_place(outcome.difference, reach), _place(outcome.low, reach), _place(outcome.high, reach), colour)
+def _bar(outcome: VariantOutcome, reach: float) -> str:
+    style = "good" if outcome.low > 0 else "bad" if outcome.high < 0 else "s5"
+    label = f"{outcome.variant.name}: {outcome.difference:+.4f}, {outcome.low:+.4f} to {outcome.high:+.4f}"
+    return interval_bar(
+        outcome.low, outcome.difference, outcome.high, (-reach, reach), style=style, reference=0.0, label=label
+    )

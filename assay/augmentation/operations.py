@@ -24,6 +24,7 @@ class Operation:
         meaning: What it does, for a reader who knows images and no code.
         range: Says the range that a policy gives it, with units, for images of a size (height, width).
         extremes: The strongest changes that the policy allows, for images of that size.
+        graded: Whether there are values between its extremes; a flip has none.
     """
 
     field: str
@@ -31,6 +32,12 @@ class Operation:
     meaning: str
     range: Callable[[Policy, tuple[int, int]], str]
     extremes: Callable[[Policy, tuple[int, int]], list[Change]]
+    graded: bool = True
+
+    @property
+    def name(self) -> str:
+        """The title inside a sentence."""
+        return self.title if self.title[:2].isupper() else self.title[0].lower() + self.title[1:]
 
     def active(self, policy: Policy) -> bool:
         """Return whether a policy asks for it."""
@@ -49,6 +56,20 @@ class Operation:
 def active_operations(policy: Policy) -> list[Operation]:
     """Return the operations that a policy asks for, in the order of its fields."""
     return [operation for operation in OPERATIONS if operation.active(policy)]
+
+
+def policy_in_words(policy: Policy, size: tuple[int, int]) -> list[str]:
+    """Return what a policy does to training images, one phrase an operation; empty where it changes nothing.
+
+    Args:
+        policy: The policy.
+        size: Height and width of the images, pixels.
+    """
+    said = [
+        f"{operation.name} {operation.range(policy, size)}" if operation.graded else operation.name
+        for operation in active_operations(policy)
+    ]
+    return said + ([f"{policy.views} fixed views of each image"] if policy.views else [])
 
 
 def describe(change: Change) -> list[str]:
@@ -133,6 +154,7 @@ OPERATIONS = (
         "Turned counter-clockwise by a multiple of 90°, each as likely; no pixel is interpolated.",
         lambda policy, size: "0°, 90°, 180° or 270°",
         lambda policy, size: [{"turns": 1}, {"turns": 2}, {"turns": 3}],
+        graded=False,
     ),
     Operation(
         "width_shift_range",
@@ -185,6 +207,7 @@ OPERATIONS = (
         "Mirrored left-right, every second time.",
         lambda policy, size: "yes or no",
         lambda policy, size: [{"flip_horizontal": 1}],
+        graded=False,
     ),
     Operation(
         "vertical_flip",
@@ -192,6 +215,7 @@ OPERATIONS = (
         "Mirrored up-down, every second time.",
         lambda policy, size: "yes or no",
         lambda policy, size: [{"flip_vertical": 1}],
+        graded=False,
     ),
     Operation(
         "color_jitter",
@@ -207,5 +231,6 @@ OPERATIONS = (
         "test time too, inside the model.",
         lambda policy, size: "always",
         lambda policy, size: [],
+        graded=False,
     ),
 )

@@ -6,24 +6,21 @@ values. A clinician who says "this is no longer tissue" names the operation and 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import jinja2
 import numpy as np
 
 from assay.augmentation.operations import OPERATIONS, Change, Operation, active_operations, describe
 from assay.augmentation.parameters import Parameters, draw, matrices
 from assay.augmentation.warp import Augmenter
 from assay.config import Policy
+from assay.pages.pictures import image_element
+from assay.pages.template import page_template
 
-_TEMPLATE = Path(__file__).with_name("preview.html.j2")
 _LARGEST_SIDE = 320
-_JPEG_QUALITY = 90
 _DRAWS = 3
 _DRAWS_OF_ALL = 6
 # More pixels than this lost to the border or cut off at white, at an extreme, are worth a line of their own.
@@ -38,17 +35,17 @@ BORDERS = {
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture: its data URI, a heading, the values that made it, and what was lost."""
+class PreviewPicture:
+    """One picture: its element, a heading, the values that made it, and what was lost."""
 
-    image: str
+    element: str
     heading: str
     values: tuple[str, ...]
     lost: str = ""
 
 
 @dataclass(frozen=True)
-class Section:
+class PreviewSection:
     """One operation, or all together: a row of pictures for each image."""
 
     anchor: str
@@ -56,7 +53,7 @@ class Section:
     meaning: str
     range: str
     warnings: tuple[str, ...]
-    rows: tuple[tuple[Picture, ...], ...]
+    rows: tuple[tuple[PreviewPicture, ...], ...]
 
 
 def write_preview(
@@ -96,10 +93,7 @@ def write_preview(
             if operation.field == "zca_whitening" and whitened is not None
         ]
     border, clipped = show.losses()
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    page = page_template("preview.html.j2", Path(__file__).parent).render(
         policy=policy,
         shape=images.shape[1:],
         table=[
@@ -139,7 +133,7 @@ class _Show:
         self.size: tuple[int, int] = (images.shape[1], images.shape[2])
         self.augmenter = Augmenter(policy, images.shape[1:], seed)
 
-    def one(self, operation: Operation) -> Section:
+    def one(self, operation: Operation) -> PreviewSection:
         """Show one operation: each image at the extremes, and at the values that the first epochs draw."""
         extremes = operation.extremes(self.policy, self.size)
         alone = operation.alone(self.policy).model_copy(update={"views": 0})
@@ -147,11 +141,10 @@ class _Show:
         for position in range(len(self.images)):
             row = [self.original(position)]
             row += [self.picture(position, change, "at the limit") for change in extremes]
-            # A flip or a quarter turn has no values between its extremes.
-            if operation.field not in ("horizontal_flip", "vertical_flip", "quarter_turns"):
+            if operation.graded:
                 row += [self.drawn(position, alone, epoch) for epoch in range(_DRAWS)]
             rows.append(tuple(row))
-        return Section(
+        return PreviewSection(
             operation.field,
             operation.title,
             operation.meaning,
@@ -160,7 +153,7 @@ class _Show:
             tuple(rows),
         )
 
-    def together(self) -> Section:
+    def together(self) -> PreviewSection:
         """Show all operations together, as training draws them in its first epochs, and all at their limits."""
         low: Change = {}
         high: Change = {}
@@ -178,7 +171,7 @@ class _Show:
             row += [self.drawn(position, self.policy, epoch) for epoch in range(_DRAWS_OF_ALL)]
             row += [self.picture(position, change, "all at the limit") for change in (low, high)]
             rows.append(tuple(row))
-        return Section(
+        return PreviewSection(
             "together",
             "All together",
             "What training is shown: the draws of its first epochs, and every operation at its limit at once, "
@@ -188,26 +181,27 @@ class _Show:
             tuple(rows),
         )
 
-    def whitening(self, operation: Operation, whitened: np.ndarray) -> Section:
+    def whitening(self, operation: Operation, whitened: np.ndarray) -> PreviewSection:
         """Show what the network sees after ZCA whitening, stretched to the range of grey levels."""
         rows = []
         for position in range(len(self.images)):
             values = whitened[position]
             low, high = np.percentile(values, (1, 99))
             stretched = np.clip((values - low) / max(high - low, 1e-9) * 255, 0, 255).astype(np.uint8)
-            rows.append((self.original(position), Picture(_encode(stretched), "whitened", ("contrast stretched",))))
-        return Section(operation.field, operation.title, operation.meaning, "always", (), tuple(rows))
+            shown = PreviewPicture(_shown(stretched, "whitened"), "whitened", ("contrast stretched",))
+            rows.append((self.original(position), shown))
+        return PreviewSection(operation.field, operation.title, operation.meaning, "always", (), tuple(rows))
 
-    def original(self, position: int) -> Picture:
+    def original(self, position: int) -> PreviewPicture:
         """Return the image as it is."""
-        return Picture(_encode(self.images[position]), "original", (self.names[position],))
+        return PreviewPicture(_shown(self.images[position], "original"), "original", (self.names[position],))
 
-    def drawn(self, position: int, policy: Policy, epoch: int) -> Picture:
+    def drawn(self, position: int, policy: Policy, epoch: int) -> PreviewPicture:
         """Return the image as ``policy`` shows it in one epoch."""
         parameters = draw(policy, self.size, self.seed, epoch, self.indices[position : position + 1])
         return self.picture(position, parameters.at(0), f"draw {epoch + 1}")
 
-    def picture(self, position: int, change: Change, heading: str) -> Picture:
+    def picture(self, position: int, change: Change, heading: str) -> PreviewPicture:
         """Return the image under given values."""
         parameters = Parameters.one(**change)
         changed = self.augmenter.apply(self.images[position : position + 1], parameters)[0]
@@ -215,7 +209,8 @@ class _Show:
         clipped = _newly_white(self.images[position], changed)
         lost = [f"{100 * border:.0f} % border"] if border >= 0.01 else []
         lost += [f"{100 * clipped:.0f} % cut off at white"] if clipped >= 0.01 else []
-        return Picture(_encode(changed), heading, tuple(describe(change)) or ("unchanged",), ", ".join(lost))
+        values = tuple(describe(change)) or ("unchanged",)
+        return PreviewPicture(_shown(changed, heading), heading, values, ", ".join(lost))
 
     def warnings(self, extremes: Sequence[Change]) -> list[str]:
         """Say where an operation at its limit loses much of the image."""
@@ -277,7 +272,8 @@ def _fills(policy: Policy, image: np.ndarray) -> list[dict[str, Any]]:
         changed = Augmenter(Policy(fill_mode=mode, fill_value=policy.fill_value), image.shape, 0).apply(
             image[None], moved
         )[0]
-        fills.append({"mode": mode, "image": _encode(changed), "meaning": meaning, "chosen": mode == policy.fill_mode})
+        chosen = mode == policy.fill_mode
+        fills.append({"mode": mode, "element": _shown(changed, mode), "meaning": meaning, "chosen": chosen})
     return fills
 
 
@@ -308,21 +304,5 @@ def _shown_width(size: tuple[int, int]) -> int:
     return int(np.clip(round(128 * (width / height) ** 0.75), 96, 420))
 
 
-def _encode(image: np.ndarray) -> str:
-    height, width, channels = image.shape
-    scale = _LARGEST_SIDE / max(height, width)
-    if scale < 1:
-        shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-        image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA).reshape(shape[1], shape[0], channels)
-    encoded = cv2.imencode(
-        ".jpg",
-        image if channels == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
-        # Full colour resolution: halved, as JPEG does by default, it would blur the hues that are to be judged.
-        [
-            cv2.IMWRITE_JPEG_QUALITY,
-            _JPEG_QUALITY,
-            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-        ],
-    )[1]
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
+def _shown(image: np.ndarray, alt: str) -> str:
+    return image_element(image, alt, largest=_LARGEST_SIDE)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 
 from assay.data.pictures import picture
 from assay.data.sources import Entry
 from assay.data.survey import Survey
+from assay.pages.plots import Figure, series
+from assay.pages.svg import Chart
+from assay.pages.template import page_template
 
 _PER_CLASS = 12
 _CLASSES_SHOWN = 12
@@ -21,26 +23,28 @@ _SET_ASIDE_SHOWN = 24
 _SET_ASIDE_LISTED = 200
 _SETS_SHOWN = 12
 _PER_SET = 6
-_TEMPLATE = Path(__file__).with_name("quality.html.j2")
-SPLIT_COLOURS = {"train": "#2563eb", "valid": "#d97706", "test": "#059669", "": "#64748b"}
+_BINS = 32
+_LINES = 8
+# Colours of the page, by split.
+SPLIT_STYLES = {"train": "s1", "valid": "s2", "test": "s3", "": "s5"}
 
 
 @dataclass(frozen=True)
-class Card:
-    """One picture with a line below it; ``image`` is None where nothing can be shown."""
+class ExampleCard:
+    """One example: an element that shows it (None where nothing can be shown), its name, and a line below."""
 
-    image: str | None
+    picture: str | None
     title: str
     caption: str
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """Pictures under one heading."""
+class ExampleRow:
+    """Examples under one heading."""
 
     title: str
     detail: str
-    cards: tuple[Card, ...]
+    cards: tuple[ExampleCard, ...]
 
 
 def write_quality(path: Path, survey: Survey, figures: dict[str, Any], fingerprint: str) -> None:
@@ -52,19 +56,16 @@ def write_quality(path: Path, survey: Survey, figures: dict[str, Any], fingerpri
         figures: See `assay.data.summary.summarise`.
         fingerprint: The snapshot's.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    total = survey.total
-    page = template.render(
+    page = page_template("quality.html.j2", Path(__file__).parent).render(
         source=survey.source.uri,
         fingerprint=fingerprint,
         figures=figures,
-        total=total,
+        total=survey.total,
         unit="images" if survey.config.kind == "image" else "windows",
         columns=[split for split in figures["splits"] if split] or [""],
-        colours=SPLIT_COLOURS,
+        styles=SPLIT_STYLES,
         bars=_bars(figures),
-        histogram=_histogram(survey.table),
+        histogram=_histogram(survey),
         classes=_class_galleries(survey),
         sets=_set_galleries(survey),
         set_aside=_set_aside_cards(survey),
@@ -75,7 +76,7 @@ def write_quality(path: Path, survey: Survey, figures: dict[str, Any], fingerpri
 
 
 def _bars(figures: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return one stacked bar a class: its parts' colour, width (percent of the largest class) and tooltip."""
+    """Return one stacked bar a class: its parts' style, width (percent of the largest class) and tooltip."""
     largest = max((sum(by_split.values()) for by_split in figures["counts"].values()), default=1) or 1
     order = [split for split in ("train", "valid", "test", "") if split in figures["splits"]]
     return [
@@ -84,7 +85,7 @@ def _bars(figures: dict[str, Any]) -> list[dict[str, Any]]:
             "total": sum(by_split.values()),
             "parts": [
                 {
-                    "colour": SPLIT_COLOURS[split],
+                    "style": SPLIT_STYLES[split],
                     "width": 100 * by_split[split] / largest,
                     "title": f"{split or 'no split given'}: {by_split[split]:,}",
                 }
@@ -95,38 +96,45 @@ def _bars(figures: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _histogram(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the brightness of each class as an SVG path over 0..1 x 0..1 (32 bins, y downward)."""
-    if table.empty:
-        return []
-    values = table["brightness"]
+def _histogram(survey: Survey) -> Figure | None:
+    """Draw the brightness (of windows: the mean value) of each class, as the share of the class in each bin."""
+    values = survey.table["brightness"]
+    if values.empty:
+        return None
     low, high = float(values.min()), float(values.max())
-    edges = np.linspace(low, high if high > low else low + 1, 33)
-    shares = {name: np.histogram(own["brightness"], bins=edges)[0] / len(own) for name, own in table.groupby("label")}
-    top = max(float(share.max()) for share in shares.values())
-    palette = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2")
-    lines = []
-    for number, (name, share) in enumerate(list(shares.items())[: len(palette)]):
-        steps = np.repeat(share / top, 2)
-        places = np.repeat(np.arange(33) / 32, 2)[1:-1]
-        points = " ".join(f"{1000 * x:.1f},{100 - 92 * y:.1f}" for x, y in zip(places, steps, strict=True))
-        lines.append({"name": str(name), "colour": palette[number], "points": points})
-    lines[0] |= {"low": f"{low:,.3g}", "high": f"{high:,.3g}"}
-    return lines
+    edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
+    by_class = [(str(name), own["brightness"]) for name, own in survey.table.groupby("label")][:_LINES]
+    shares = [np.histogram(own, bins=edges)[0] / len(own) for _, own in by_class]
+    images = survey.config.kind == "image"
+    chart = Chart(
+        ("Brightness" if images else "Mean value") + " by class",
+        x=(float(edges[0]), float(edges[-1])),
+        y=(0.0, 1.05 * max(float(share.max()) for share in shares)),
+        x_title="mean grey level of an image" if images else "mean value of a window",
+        y_title="share of its class",
+        width=1000,
+        height=260,
+    )
+    legend = []
+    for number, ((name, _), share) in enumerate(zip(by_class, shares, strict=True)):
+        steps = zip(np.repeat(edges, 2)[1:-1].tolist(), np.repeat(share, 2).tolist(), strict=True)
+        chart.line(steps, series(number), name)
+        legend.append((series(number), name))
+    return Figure(chart.svg(), legend)
 
 
-def _class_galleries(survey: Survey) -> list[Gallery]:
+def _class_galleries(survey: Survey) -> list[ExampleRow]:
     """Return a few examples of each class, spread evenly over its ids so that many slides are seen."""
     galleries = []
     for name in survey.classes[:_CLASSES_SHOWN]:
         own = survey.table[survey.table["label"] == name]
         places = np.unique(np.linspace(0, len(own) - 1, min(_PER_CLASS, len(own))).round().astype(int))
         cards = [_card(survey, row) for _, row in own.iloc[places].iterrows()]
-        galleries.append(Gallery(name, f"{len(own):,}", tuple(cards)))
+        galleries.append(ExampleRow(name, f"{len(own):,}", tuple(cards)))
     return galleries
 
 
-def _set_galleries(survey: Survey) -> list[Gallery]:
+def _set_galleries(survey: Survey) -> list[ExampleRow]:
     """Return sets of duplicates: those with different labels first, then those that span splits, then large ones."""
     in_sets = survey.table[survey.table["duplicates"] >= 0]
     if in_sets.empty:
@@ -144,23 +152,25 @@ def _set_galleries(survey: Survey) -> list[Gallery]:
         if kind["splits"] > 1:
             remarks.append("in several splits")
         cards = [_card(survey, row, label=True) for _, row in members.head(_PER_SET).iterrows()]
-        galleries.append(Gallery(f"{len(members):,} images", ", ".join(remarks), tuple(cards)))
+        galleries.append(ExampleRow(f"{len(members):,} images", ", ".join(remarks), tuple(cards)))
     return galleries
 
 
-def _set_aside_cards(survey: Survey) -> list[Card]:
+def _set_aside_cards(survey: Survey) -> list[ExampleCard]:
     cards = []
     # Pictures first: those that decode were set aside for what they are, not for what they lack.
-    shown = [one for one in survey.set_aside if one.entry is not None]
-    contradictory = [one for one in shown if one.reason.startswith("contradictory")]
-    others = [one for one in shown if not one.reason.startswith("contradictory")]
-    for one in [*contradictory, *others][:_SET_ASIDE_SHOWN]:
-        assert one.entry is not None
-        cards.append(Card(picture(survey.source, one.entry, survey.config), one.entry.id, one.reason))
+    shown = [aside for aside in survey.set_aside if aside.entry is not None]
+    contradictory = [aside for aside in shown if aside.reason.startswith("contradictory")]
+    others = [aside for aside in shown if not aside.reason.startswith("contradictory")]
+    for aside in [*contradictory, *others][:_SET_ASIDE_SHOWN]:
+        assert aside.entry is not None
+        cards.append(ExampleCard(picture(survey.source, aside.entry, survey.config), aside.entry.id, aside.reason))
     return cards
 
 
-def _card(survey: Survey, row: pd.Series, *, label: bool = False) -> Card:
+def _card(survey: Survey, row: pd.Series, *, label: bool = False) -> ExampleCard:
     entry = Entry(row["id"], row["uri"], row["label"], row["split"], row["given_group"])
     parts: Sequence[str] = [row["label"] if label else "", row["split"], row["given_group"]]
-    return Card(picture(survey.source, entry, survey.config), row["id"], " · ".join(part for part in parts if part))
+    return ExampleCard(
+        picture(survey.source, entry, survey.config), row["id"], " · ".join(part for part in parts if part)
+    )

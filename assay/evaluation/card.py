@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from assay.evaluation import words
 from assay.evaluation.results import Candidate, Evaluation
-from assay.hashing import code_version
 from assay.measures.metrics import METRICS
 from assay.pages import numbers
+from assay.pages.markdown import cell
+from assay.pages.template import page_template
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -18,12 +18,13 @@ def render_leaderboard(evaluation: Evaluation) -> str:
     """Return the candidates as a Markdown table with intervals, the best first."""
     header = ["model", "validation AUC", "test AUC", "accuracy", "sensitivity", "specificity", "AUC gain over baseline"]
     lines = ["| " + " | ".join(header) + " |", "|---|" + "---|" * (len(header) - 1)]
-    for one in evaluation.candidates:
+    for candidate in evaluation.candidates:
         cells = [
-            f"**{_cell(one.name)}** ({_cell(one.info.name)})" + (" ★" if one is evaluation.best else ""),
-            numbers.score(one.valid_metrics.values["auc"]),
-            *(_with_interval(one, name) for name in ("auc", "accuracy", "sensitivity", "specificity")),
-            _gain(evaluation, one),
+            f"**{cell(candidate.name)}** ({cell(candidate.info.name)})"
+            + (" ★" if candidate is evaluation.best else ""),
+            numbers.score(candidate.valid_metrics.values["auc"]),
+            *(_with_interval(candidate, name) for name in ("auc", "accuracy", "sensitivity", "specificity")),
+            _gain(evaluation, candidate),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     if evaluation.views is not None:
@@ -41,49 +42,38 @@ def render_card(evaluation: Evaluation) -> str:
     Source:
         Mitchell et al. 2019, Model Cards for Model Reporting.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["cell"] = _cell
     best = evaluation.best
     metrics = [
         (METRICS[name].title, _with_interval(best, name) or f"undefined: {best.test_metrics.undefined[name]}")
         for name in METRICS
         if not (evaluation.binary and name == "recall")
     ]
-    return environment.get_template("model_card.md.j2").render(
+    return page_template("model_card.md.j2", TEMPLATES).render(
         evaluation=evaluation,
         dataset=evaluation.dataset,
         best=best,
-        verdict=words.verdict(evaluation),
+        verdict=words.report_verdict(evaluation),
         gap=words.gap(evaluation),
         metrics=metrics,
         leaderboard=render_leaderboard(evaluation),
         limitations=words.limitations(evaluation),
         rule=words.rule_in_words(evaluation),
-        augmentation=words.augmentation_in_words(best.info.config.get("policy") or {}),
+        augmentation=words.augmentation_of(best.info),
         source=str(evaluation.dataset.description.get("snapshot", {}).get("source", "")),
-        code_version=code_version(),
     )
 
 
-def _with_interval(one: Candidate, name: str) -> str:
-    value = one.test_metrics.values[name]
-    if name in one.test_metrics.undefined:
+def _with_interval(candidate: Candidate, name: str) -> str:
+    value = candidate.test_metrics.values[name]
+    if name in candidate.test_metrics.undefined:
         return ""
-    interval = numbers.interval_of(one.intervals[name])
+    interval = numbers.interval_of(candidate.intervals[name])
     return numbers.score(value) + (f" ({interval})" if interval else "")
 
 
-def _gain(evaluation: Evaluation, one: Candidate) -> str:
+def _gain(evaluation: Evaluation, candidate: Candidate) -> str:
     baseline = evaluation.baseline
-    found = None if baseline is None else evaluation.comparison(one.name, baseline.name)
+    found = None if baseline is None else evaluation.comparison(candidate.name, baseline.name)
     if found is None:
         return ""
     low, high = found.auc.interval.low, found.auc.interval.high
@@ -91,11 +81,3 @@ def _gain(evaluation: Evaluation, one: Candidate) -> str:
     return f"{numbers.signed(found.auc.difference)} ({numbers.signed(low)} to {numbers.signed(high)}" + (
         f", {p})" if p else ")"
     )
-
-
-def _cell(text: Any) -> str:
-    """Return text that does not break a Markdown table or turn into markup."""
-    plain = " ".join(str(text).split())
-    for sign in ("\\", "|", "*", "_", "[", "]", "`"):
-        plain = plain.replace(sign, "\\" + sign)
-    return plain.replace("<", "&lt;").replace(">", "&gt;")

@@ -15,17 +15,17 @@ import numpy.typing as npt
 from assay.config import EvaluateConfig, RuntimeConfig
 from assay.data.dataset import Dataset, Split
 from assay.errors import AssayError, InputError
-from assay.evaluation.predictions import eight_views, predict_split, uncalibrated, validation_probabilities
-from assay.evaluation.results import Candidate, Comparison, Evaluation, GroupRow, Views
+from assay.evaluation.predictions import eight_views, misfit, predict_split, uncalibrated, validation_probabilities
+from assay.evaluation.results import Candidate, CandidateComparison, Evaluation, GroupRow, Views
 from assay.hashing import hash_json
 from assay.measures.calibration import Temperature, apply_temperature, fit_temperature
 from assay.measures.comparison import compare_samples, holm
-from assay.measures.intervals import Interval, Resampler, bootstrap_metrics, metric_intervals, wilson_interval
-from assay.measures.metrics import PointMetrics, Scored, decide, per_class_table, point_metrics
+from assay.measures.intervals import Resampler, bootstrap_metrics, metric_intervals, wilson_interval
+from assay.measures.metrics import Scored, decide, per_class_table, point_metrics
 from assay.measures.ranking import Floats, roc_auc
 from assay.measures.thresholds import Threshold, choose_threshold
 from assay.models.artifact import load_model
-from assay.models.info import ModelInfo, read_info
+from assay.models.info import read_info
 from assay.observability.progress import log
 from assay.storage.files import new_folder
 
@@ -47,25 +47,6 @@ class EvaluationResult:
     best: str
     leaderboard: list[dict[str, Any]]
     metrics: dict[str, float]
-
-
-@dataclass(frozen=True)
-class ModelEvaluation:
-    """One finished model on one split, with the threshold and temperature that it is served with.
-
-    Attributes:
-        info: Of its artifact.
-        scored: Its answers, calibrated and decided.
-        metrics: Of the split.
-        intervals: Of the metrics.
-        samples: Each metric on each resample, for paired comparisons on the same draws.
-    """
-
-    info: ModelInfo
-    scored: Scored
-    metrics: PointMetrics
-    intervals: Mapping[str, Interval]
-    samples: Mapping[str, Floats]
 
 
 def evaluate(
@@ -107,9 +88,11 @@ def evaluate(
         )
     dataset = Dataset.open(dataset_dir)
     for name, folder in candidates.items():
-        _check_fits(name, read_info(folder), dataset)
+        reason = misfit(read_info(folder), dataset)
+        if reason:
+            raise InputError(f"candidate {name} does not fit {dataset_dir}: {reason}. Train it on this dataset.")
     apply_runtime(runtime, seed)
-    evaluation = judge(evaluate, dataset, candidates, seed)
+    evaluation = judge_candidates(evaluate, dataset, candidates, seed)
     best_dir = candidates[evaluation.best.name]
     with new_folder(out_dir) as stage:
         outputs.write_best(evaluation, best_dir, stage / "best")
@@ -121,25 +104,30 @@ def evaluate(
     return EvaluationResult(evaluation.best.name, outputs.leaderboard(evaluation), metrics)
 
 
-def judge(config: EvaluateConfig, dataset: Dataset, candidates: Mapping[str, Path], seed: int) -> Evaluation:
+def judge_candidates(config: EvaluateConfig, dataset: Dataset, candidates: Mapping[str, Path], seed: int) -> Evaluation:
     """Judge the candidates without writing anything; see `evaluate`."""
     test = dataset.open_test()
     if len(test) == 0 or len(dataset.valid) == 0:
         raise InputError(
             f"{dataset.root}: the validation or test split is empty. Run preprocess with larger fractions."
         )
-    judged = [_judge(config, dataset, test, name, folder) for name, folder in candidates.items()]
+    judged = [_judge_candidate(config, dataset, test, name, folder) for name, folder in candidates.items()]
     groups = group_labels(dataset, test)
     resampler = Resampler(len(test), groups, config.resamples, seed)
-    samples = bootstrap_metrics({one.name: one.test for one in judged}, resampler)
+    samples = bootstrap_metrics({candidate.name: candidate.test for candidate in judged}, resampler)
     judged = [
         replace(
-            one,
+            candidate,
             intervals=metric_intervals(
-                one.test, one.test_metrics.values, samples[one.name], resampler, config.confidence, config.proportions
+                candidate.test,
+                candidate.test_metrics.values,
+                samples[candidate.name],
+                resampler,
+                config.confidence,
+                config.proportions,
             ),
         )
-        for one in judged
+        for candidate in judged
     ]
     ranked, chosen_by = _rank(judged)
     return Evaluation(
@@ -159,41 +147,6 @@ def judge(config: EvaluateConfig, dataset: Dataset, candidates: Mapping[str, Pat
     )
 
 
-def evaluate_model(
-    model_dir: Path,
-    split: Split,
-    *,
-    groups: npt.NDArray[Any] | None = None,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> ModelEvaluation:
-    """Judge one finished model as it is served: at its stored threshold and temperature.
-
-    The draws depend on the split, the groups, ``resamples`` and ``seed`` alone, so that two models judged with the
-    same ones can be compared in pairs (`assay.measures.comparison.compare_samples`).
-
-    Args:
-        model_dir: The artifact's folder.
-        split: Whose inputs are of the model's shape and whose labels are of its classes.
-        groups: Patient or slide of each case (N,), see `group_labels`; None: cases are independent.
-        resamples: Of the bootstrap.
-        confidence: Level of the intervals.
-        seed: Of the draws.
-
-    Raises:
-        InputError: There is no model, or it takes inputs of another shape.
-    """
-    model = load_model(model_dir)
-    raw = predict_split(model, split.inputs, task=f"predict {split.name} split, {model.info.name}")
-    scored = _score(split, raw, model.info.temperature, model.info.threshold, model.info.positive_index)
-    resampler = Resampler(len(split), groups, resamples, seed)
-    samples = bootstrap_metrics({"model": scored}, resampler)["model"]
-    metrics = point_metrics(scored)
-    intervals = metric_intervals(scored, metrics.values, samples, resampler, confidence)
-    return ModelEvaluation(model.info, scored, metrics, intervals, samples)
-
-
 def group_labels(dataset: Dataset, split: Split) -> npt.NDArray[Any] | None:
     """Return patient, slide or set of duplicates of each case (N,), or None where the dataset has no groups."""
     if dataset.group_column is None or dataset.group_column not in split.records:
@@ -201,25 +154,7 @@ def group_labels(dataset: Dataset, split: Split) -> npt.NDArray[Any] | None:
     return split.records[dataset.group_column].astype(str).to_numpy()
 
 
-def _check_fits(name: str, info: ModelInfo, dataset: Dataset) -> None:
-    if info.classes != dataset.classes:
-        raise InputError(
-            f"candidate {name}: trained for the classes {', '.join(info.classes)}, but the dataset has "
-            f"{', '.join(dataset.classes)}. Train it on this dataset."
-        )
-    if info.input_shape != dataset.input_shape:
-        raise InputError(
-            f"candidate {name}: takes inputs of shape {info.input_shape}, but the dataset has {dataset.input_shape}. "
-            "Train it on this dataset."
-        )
-    if len(dataset.classes) == 2 and info.positive_index != dataset.positive_index:
-        raise InputError(
-            f"candidate {name}: detects {info.classes[info.positive_index]}, but the dataset asks for "
-            f"{dataset.classes[dataset.positive_index]}. Train it on this dataset."
-        )
-
-
-def _judge(config: EvaluateConfig, dataset: Dataset, test: Split, name: str, folder: Path) -> Candidate:
+def _judge_candidate(config: EvaluateConfig, dataset: Dataset, test: Split, name: str, folder: Path) -> Candidate:
     import keras
 
     model = load_model(folder)
@@ -276,10 +211,13 @@ def _score(
 
 def _rank(judged: list[Candidate]) -> tuple[list[Candidate], str]:
     """Order by validation AUC, or by validation log loss where the validation split holds one class."""
-    if any(math.isnan(one.valid_metrics.values["auc"]) for one in judged):
-        return sorted(judged, key=lambda one: one.valid_metrics.values["log_loss"]), "val_log_loss"
-    key = lambda one: (-one.valid_metrics.values["auc"], one.valid_metrics.values["log_loss"])  # noqa: E731
-    return sorted(judged, key=key), "val_auc"
+
+    def loss(candidate: Candidate) -> float:
+        return candidate.valid_metrics.values["log_loss"]
+
+    if any(math.isnan(candidate.valid_metrics.values["auc"]) for candidate in judged):
+        return sorted(judged, key=loss), "val_log_loss"
+    return sorted(judged, key=lambda candidate: (-candidate.valid_metrics.values["auc"], loss(candidate))), "val_auc"
 
 
 def _compare(
@@ -288,12 +226,12 @@ def _compare(
     resampler: Resampler,
     groups: npt.NDArray[Any] | None,
     confidence: float,
-) -> list[Comparison]:
+) -> list[CandidateComparison]:
     best = ranked[0]
-    baseline = next((one for one in ranked if one.name == "baseline"), None)
+    baseline = next((candidate for candidate in ranked if candidate.name == "baseline"), None)
     pairs = [(best, other, "other") for other in ranked[1:]]
     if baseline is not None:
-        pairs += [(one, baseline, "baseline") for one in ranked if one is not baseline]
+        pairs += [(candidate, baseline, "baseline") for candidate in ranked if candidate is not baseline]
     comparisons = []
     for first, second, role in pairs:
         auc, accuracy = (
@@ -309,15 +247,15 @@ def _compare(
             )
             for metric in ("auc", "accuracy")
         )
-        comparisons.append(Comparison(first.name, second.name, role, auc, accuracy))
+        comparisons.append(CandidateComparison(first.name, second.name, role, auc, accuracy))
     adjusted = []
     for role in ("other", "baseline"):
-        family = [one for one in comparisons if one.role == role]
-        auc_p = holm([one.auc.p_value for one in family])
-        accuracy_p = holm([one.accuracy.p_value for one in family])
+        family = [comparison for comparison in comparisons if comparison.role == role]
+        auc_p = holm([comparison.auc.p_value for comparison in family])
+        accuracy_p = holm([comparison.accuracy.p_value for comparison in family])
         adjusted += [
-            replace(one, auc_p_holm=of_auc, accuracy_p_holm=of_accuracy)
-            for one, of_auc, of_accuracy in zip(family, auc_p, accuracy_p, strict=True)
+            replace(comparison, auc_p_holm=of_auc, accuracy_p_holm=of_accuracy)
+            for comparison, of_auc, of_accuracy in zip(family, auc_p, accuracy_p, strict=True)
         ]
     return adjusted
 
@@ -375,7 +313,7 @@ def _views(
 
 def _ids(split: Split) -> list[str]:
     if "id" in split.records:
-        return [str(one) for one in split.records["id"]]
+        return [str(name) for name in split.records["id"]]
     return [str(row) for row in range(len(split))]
 
 

@@ -60,7 +60,7 @@ def explain(model: keras.Model, inputs: Array, classes: npt.NDArray[np.int64]) -
         some = slice(start, start + BATCH)
         values, gradients = probe.gradients(inputs[some], classes[some])
         heat = np.abs(gradients).max(axis=-1) if maps is None else _class_activation(values, gradients)
-        parts.append(np.stack([_scaled(_spread(one, size)) for one in heat]))
+        parts.append(np.stack([_scaled(_spread(heat_map, size)) for heat_map in heat]))
     heat = np.concatenate(parts) if parts else np.zeros((0, *size), np.float32)
     return Explanation(heat.astype(np.float32), "saliency" if maps is None else "Grad-CAM", layer)
 
@@ -81,18 +81,18 @@ def feature_map(model: keras.Model) -> tuple[Any, str]:
 
     operations = list(model.operations)
     convolutions = [
-        (math.prod(one.output.shape[1:-1]), index, one)
-        for index, one in enumerate(operations)
-        if isinstance(one, keras.layers.Layer) and _convolves(one) and None not in one.output.shape[1:]
+        (math.prod(layer.output.shape[1:-1]), index, layer)
+        for index, layer in enumerate(operations)
+        if isinstance(layer, keras.layers.Layer) and _convolves(layer) and None not in layer.output.shape[1:]
     ]
     if not convolutions:
         return None, ""
     enough = FEWEST_PLACES[len(convolutions[0][2].output.shape) - 2]
     most = max(places for places, _, _ in convolutions)
-    _, position, found = [one for one in convolutions if one[0] >= min(enough, most)][-1]
+    _, position, found = [places for places in convolutions if places[0] >= min(enough, most)][-1]
     tensor, name = found.output, found.name
     for operation in operations[position + 1 :]:
-        takes = any(one is tensor for one in keras.tree.flatten(operation.input))
+        takes = any(given is tensor for given in keras.tree.flatten(operation.input))
         gives = operation.output
         if takes and hasattr(gives, "shape") and gives.shape[:-1] == tensor.shape[:-1]:
             tensor, name = gives, operation.name

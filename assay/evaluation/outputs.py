@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from assay.evaluation.results import Candidate, Comparison, Evaluation, finite
+from assay.evaluation.results import Candidate, CandidateComparison, Evaluation, finite
 from assay.hashing import code_version
 from assay.measures.comparison import PairedDifference
 from assay.measures.metrics import confusion_matrix
@@ -55,8 +55,8 @@ def headline_metrics(evaluation: Evaluation) -> dict[str, float]:
     for name in ("train_auc", "train_accuracy"):
         if name in best.training:
             values[name] = best.training[name]
-    for one in evaluation.candidates:
-        values[f"test_auc_{one.name}"] = one.test_metrics.values["auc"]
+    for candidate in evaluation.candidates:
+        values[f"test_auc_{candidate.name}"] = candidate.test_metrics.values["auc"]
     if evaluation.views is not None:
         values["test_auc_views"] = evaluation.views.metrics.values["auc"]
         values["test_accuracy_views"] = evaluation.views.metrics.values["accuracy"]
@@ -64,26 +64,26 @@ def headline_metrics(evaluation: Evaluation) -> dict[str, float]:
 
 
 def leaderboard(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Return one row a candidate, the best first; what is undefined is None."""
-    return [finite(_row(evaluation, one)) for one in evaluation.candidates]
+    """Return candidate row a candidate, the best first; what is undefined is None."""
+    return [finite(_row(evaluation, candidate)) for candidate in evaluation.candidates]
 
 
-def _row(evaluation: Evaluation, one: Candidate) -> dict[str, Any]:
+def _row(evaluation: Evaluation, candidate: Candidate) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "name": one.name,
-        "model": one.info.name,
-        "parameters": one.info.parameters,
-        "best": one is evaluation.best,
-        **one.flat_metrics(),
+        "name": candidate.name,
+        "model": candidate.info.name,
+        "parameters": candidate.info.parameters,
+        "best": candidate is evaluation.best,
+        **candidate.flat_metrics(),
     }
     baseline = evaluation.baseline
-    against = None if baseline is None else evaluation.comparison(one.name, baseline.name)
+    against = None if baseline is None else evaluation.comparison(candidate.name, baseline.name)
     if against is not None:
         row["auc_gain_over_baseline"] = against.auc.difference
         row["auc_gain_over_baseline_low"] = against.auc.interval.low
         row["auc_gain_over_baseline_high"] = against.auc.interval.high
         row["auc_gain_over_baseline_p"] = against.auc_p_holm
-    behind = evaluation.comparison(evaluation.best.name, one.name)
+    behind = evaluation.comparison(evaluation.best.name, candidate.name)
     if behind is not None:
         row["auc_behind_best"] = behind.auc.difference
         row["auc_behind_best_low"], row["auc_behind_best_high"] = behind.auc.interval.low, behind.auc.interval.high
@@ -118,26 +118,26 @@ def comparison(evaluation: Evaluation) -> dict[str, Any]:
             "proportions": config.proportions,
         },
         "leaderboard": leaderboard(evaluation),
-        "candidates": {one.name: _candidate(one) for one in evaluation.candidates},
-        "comparisons": [_comparison(one) for one in evaluation.comparisons],
+        "candidates": {candidate.name: _candidate(candidate) for candidate in evaluation.candidates},
+        "comparisons": [_comparison(pair) for pair in evaluation.comparisons],
         "views": _views(evaluation),
     }
     cleaned: dict[str, Any] = finite(content)
     return cleaned
 
 
-def _candidate(one: Candidate) -> dict[str, Any]:
-    threshold = one.threshold
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    threshold, test = candidate.threshold, candidate.test
     return {
-        "model": one.info.name,
-        "parameters": one.info.parameters,
-        "created": one.info.created,
-        "config": one.info.config.get("section", {}),
-        "metrics": one.flat_metrics(),
-        "training": dict(one.training),
-        "history": [] if one.history is None else one.history.to_dict("records"),
-        "methods": {name: interval.method for name, interval in one.intervals.items()},
-        "undefined": dict(one.test_metrics.undefined),
+        "model": candidate.info.name,
+        "parameters": candidate.info.parameters,
+        "created": candidate.info.created,
+        "config": candidate.info.config.get("section", {}),
+        "metrics": candidate.flat_metrics(),
+        "training": dict(candidate.training),
+        "history": [] if candidate.history is None else candidate.history.to_dict("records"),
+        "methods": {name: interval.method for name, interval in candidate.intervals.items()},
+        "undefined": dict(candidate.test_metrics.undefined),
         "threshold": None
         if threshold is None
         else {
@@ -148,34 +148,34 @@ def _candidate(one: Candidate) -> dict[str, Any]:
             "note": threshold.note,
         },
         "temperature": {
-            "value": one.temperature.value,
-            "valid_log_loss_before": one.temperature.loss_before,
-            "valid_log_loss_after": one.temperature.loss_after,
-            "note": one.temperature.note,
+            "value": candidate.temperature.value,
+            "valid_log_loss_before": candidate.temperature.loss_before,
+            "valid_log_loss_after": candidate.temperature.loss_after,
+            "note": candidate.temperature.note,
         },
-        "per_class": [dict(row) for row in one.per_class],
-        "confusion": confusion_matrix(one.test.labels, one.test.predicted, len(one.info.classes)).tolist(),
+        "per_class": [dict(row) for row in candidate.per_class],
+        "confusion": confusion_matrix(test.labels, test.predicted, len(candidate.info.classes)).tolist(),
     }
 
 
-def _comparison(one: Comparison) -> dict[str, Any]:
+def _comparison(pair: CandidateComparison) -> dict[str, Any]:
     return {
-        "candidate": one.candidate,
-        "against": one.against,
-        "role": one.role,
-        "auc": _difference(one.auc, one.auc_p_holm),
-        "accuracy": _difference(one.accuracy, one.accuracy_p_holm),
+        "candidate": pair.candidate,
+        "against": pair.against,
+        "role": pair.role,
+        "auc": _difference(pair.auc, pair.auc_p_holm),
+        "accuracy": _difference(pair.accuracy, pair.accuracy_p_holm),
     }
 
 
-def _difference(one: PairedDifference, p_holm: float) -> dict[str, Any]:
+def _difference(found: PairedDifference, p_holm: float) -> dict[str, Any]:
     return {
-        "difference": one.difference,
-        "low": one.interval.low,
-        "high": one.interval.high,
-        "p_value": one.p_value,
+        "difference": found.difference,
+        "low": found.interval.low,
+        "high": found.interval.high,
+        "p_value": found.p_value,
         "p_holm": p_holm,
-        "test": one.test,
+        "test": found.test,
     }
 
 
@@ -204,10 +204,10 @@ def _write_predictions(evaluation: Evaluation, path: Path) -> None:
     if evaluation.groups is not None:
         columns["group"] = evaluation.groups
     columns["label"] = names[evaluation.best.test.labels]
-    for one in evaluation.candidates:
-        columns[f"{one.name}:decided"] = names[one.test.predicted]
+    for candidate in evaluation.candidates:
+        columns[f"{candidate.name}:decided"] = names[candidate.test.predicted]
         for index, name in enumerate(evaluation.dataset.classes):
-            columns[f"{one.name}:{name}"] = one.test.probabilities[:, index]
+            columns[f"{candidate.name}:{name}"] = candidate.test.probabilities[:, index]
     pd.DataFrame(columns).to_parquet(path, index=False)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,11 @@ from assay.evaluation.gradcam import explain, overlay
 from assay.evaluation.results import Evaluation
 from assay.measures.metrics import Scored
 from assay.models.artifact import load_model
+from assay.pages.pictures import image_element, window_element
 
 Array = npt.NDArray[Any]
-LARGEST_SIDE = 480
 SMALLEST_SIDE = 128
-JPEG_QUALITY = 90
 WORST = 12
-CHANNELS_DRAWN = 6
-STEPS_DRAWN = 200
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Panel:
+class OutcomePanel:
     """Cases of one outcome: its name, what it means, how many there are, and the most confident of them."""
 
     title: str
@@ -63,7 +58,7 @@ class Panel:
 class Gallery:
     """The panels, and how the heat was made."""
 
-    panels: Sequence[Panel]
+    panels: Sequence[OutcomePanel]
     method: str
     layer: str
 
@@ -91,7 +86,7 @@ def gallery(evaluation: Evaluation, model_dir: Path) -> Gallery | None:
     found = explain(load_model(model_dir).model, some, scored.predicted[rows])
     tiles = dict(zip(rows.tolist(), _tiles(evaluation, rows, some, found.heat), strict=True))
     panels = [
-        Panel(title, meaning, len(cases), [tiles[int(row)] for row in picked])
+        OutcomePanel(title, meaning, len(cases), [tiles[int(row)] for row in picked])
         for (title, meaning, cases), picked in zip(outcomes, chosen, strict=True)
     ]
     return Gallery(panels, found.method, found.layer)
@@ -142,65 +137,15 @@ def _tiles(
                 truth=classes[int(scored.labels[row])],
                 decided=classes[decided],
                 probability=float(scored.probabilities[row, scored.positive_index if scored.binary else decided]),
-                plain=drawn(case, alt),
-                heated="" if heat is None else drawn(case, f"{alt}, evidence", heat[index]),
+                plain=_drawn(case, alt),
+                heated="" if heat is None else _drawn(case, f"{alt}, evidence", heat[index]),
             )
         )
     return tiles
 
 
-def drawn(case: Array, alt: str, heat: npt.NDArray[np.float32] | None = None) -> str:
-    """Return an image as an ``img`` element, or a window of sensor data as a small SVG.
-
-    Args:
-        case: (H,W,C) uint8, or (T,C) float32.
-        alt: What it is, in words.
-        heat: Evidence 0..1 to lay over, (H,W) or (T,); None: none.
-    """
+def _drawn(case: Array, alt: str, heat: npt.NDArray[np.float32] | None = None) -> str:
+    """Return a case as an element: an image (H,W,C) uint8 or a window (T,C) float32, with heat (H,W) or (T,)."""
     if case.ndim == 2:
-        return _window(case, alt, heat)
-    picture = case if heat is None else overlay(case, heat)
-    return f'<img alt="{escape(alt, quote=True)}" src="{_data_uri(picture)}">'
-
-
-def _data_uri(image: npt.NDArray[np.uint8]) -> str:
-    import cv2
-
-    height, width = image.shape[:2]
-    scale = 1.0
-    if max(height, width) > LARGEST_SIDE:
-        scale = LARGEST_SIDE / max(height, width)
-    elif max(height, width) < SMALLEST_SIDE:
-        scale = SMALLEST_SIDE / max(height, width)
-    if scale != 1.0:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    if image.ndim == 3 and image.shape[2] == 3:
-        image = np.ascontiguousarray(image[:, :, ::-1])
-    encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
-
-
-def _window(window: npt.NDArray[np.float32], alt: str, heat: npt.NDArray[np.float32] | None) -> str:
-    width, height = 200.0, 100.0
-    steps = np.linspace(0, len(window) - 1, min(len(window), STEPS_DRAWN)).round().astype(int)
-    shown = window[steps, :CHANNELS_DRAWN]
-    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
-    span = high - low if high > low else 1.0
-    across = np.linspace(2, width - 2, len(steps))
-    parts = []
-    if heat is not None:
-        edges = np.round(np.linspace(0, width, len(steps) + 1)).astype(int)
-        parts += [
-            f'<rect class="heat" x="{left}" y="0" width="{right - left}" height="{height:g}" '
-            f'opacity="{0.6 * float(warmth):.2f}"/>'
-            for left, right, warmth in zip(edges[:-1], edges[1:], heat[steps], strict=True)
-            if warmth > 0.05 and right > left
-        ]
-    for channel in range(shown.shape[1]):
-        ups = height - 4 - (shown[:, channel] - low) / span * (height - 8)
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, ups, strict=True) if np.isfinite(y))
-        parts.append(f'<polyline class="line s{channel + 1}" points="{points}"/>')
-    label = escape(alt, quote=True)
-    frame = f'<svg class="window" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}">'
-    return frame + "".join(parts) + "</svg>"
+        return window_element(case, alt, heat=heat)
+    return image_element(case if heat is None else overlay(case, heat), alt, smallest=SMALLEST_SIDE)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from assay.data.dataset import Split
+from assay.data.dataset import Dataset, Split
 from assay.models.artifact import LoadedModel
+from assay.models.info import ModelInfo
 from assay.observability.progress import Progress, log
 
 Probabilities = npt.NDArray[np.float32]
@@ -19,6 +20,26 @@ LARGEST_BATCH = 128
 SPOT_CHECKS = 32
 # bfloat16 has 8 bits of mantissa, and its sums depend on the batch's size.
 SPOT_CHECK_TOLERANCE = 0.03
+
+
+def misfit(info: ModelInfo, dataset: Dataset, *, reordered: bool = False) -> str:
+    """Return why a model cannot answer for a dataset's splits, as a clause, or an empty text.
+
+    Args:
+        info: Of the model.
+        dataset: What it is to answer for.
+        reordered: Whether the caller puts its answers into the dataset's order of classes: another order then fits,
+            and another class to detect.
+    """
+    ours, theirs = ", ".join(dataset.classes), ", ".join(info.classes)
+    if info.classes != dataset.classes and not (reordered and set(info.classes) == set(dataset.classes)):
+        return f"its classes are {theirs}, not {ours}"
+    if info.input_shape != dataset.input_shape:
+        sides = (" x ".join(map(str, shape)) for shape in (info.input_shape, dataset.input_shape))
+        return "its inputs are {}, not {}".format(*sides)
+    if len(dataset.classes) == 2 and info.positive_index != dataset.positive_index and not reordered:
+        return f"it detects {info.classes[info.positive_index]}, not {dataset.classes[dataset.positive_index]}"
+    return ""
 
 
 def uncalibrated(model: LoadedModel) -> LoadedModel:
@@ -62,7 +83,7 @@ def eight_views(images: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         return [images]
     turns = range(4) if images.shape[1] == images.shape[2] else (0, 2)
     turned = [np.rot90(images, turn, axes=(1, 2)) for turn in turns]
-    return [view for one in turned for view in (one, one[:, :, ::-1])]
+    return [view for way in turned for view in (way, way[:, :, ::-1])]
 
 
 def validation_probabilities(model_dir: Path, model: LoadedModel, split: Split) -> Probabilities:

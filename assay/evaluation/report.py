@@ -23,6 +23,7 @@ from assay.pages import numbers, plots
 from assay.pages.svg import interval_bar
 from assay.pages.template import page_template
 
+TEMPLATES = Path(__file__).parent / "templates"
 MOST_CLASSES_DRAWN = 8
 MOST_CONFUSION_CLASSES = 24
 MOST_GROUPS_SHOWN = 30
@@ -47,10 +48,10 @@ def render_report(evaluation: Evaluation, model_dir: Path) -> str:
         model_dir: The best candidate's folder, for Grad-CAM.
     """
     best = evaluation.best
-    return page_template("report.html.j2", Path(__file__).parent / "templates").render(
+    return page_template("report.html.j2", TEMPLATES).render(
         e=evaluation,
         best=best,
-        verdict=words.verdict(evaluation),
+        verdict=words.report_verdict(evaluation),
         key_figures=_key_figures(evaluation),
         rows=_leaderboard_rows(evaluation),
         comparisons=_comparison_rows(evaluation),
@@ -67,12 +68,14 @@ def render_report(evaluation: Evaluation, model_dir: Path) -> str:
         gallery=gallery(evaluation, model_dir),
         mistakes=worst_mistakes(evaluation),
         learning=[
-            (one, plots.learning_figures(one.history)) for one in evaluation.candidates if one.history is not None
+            (candidate, plots.learning_figures(candidate.history))
+            for candidate in evaluation.candidates
+            if candidate.history is not None
         ],
         gap=words.gap(evaluation),
         groups=_groups(evaluation),
         data=_data(evaluation),
-        augmentation=words.augmentation_in_words(best.info.config.get("policy") or {}),
+        augmentation=words.augmentation_of(best.info),
         settings=_settings(best),
         provenance=_provenance(evaluation),
         limitations=words.limitations(evaluation),
@@ -112,7 +115,7 @@ def _key_figures(evaluation: Evaluation) -> list[KeyFigure]:
 
 
 def _scale(intervals: Sequence[Interval], values: Sequence[float]) -> tuple[float, float]:
-    ends = [end for one in intervals if one.defined for end in (one.low, one.high)]
+    ends = [end for interval in intervals if interval.defined for end in (interval.low, interval.high)]
     ends += [value for value in values if math.isfinite(value)]
     if not ends:
         return 0.0, 1.0
@@ -122,30 +125,30 @@ def _scale(intervals: Sequence[Interval], values: Sequence[float]) -> tuple[floa
 
 def _leaderboard_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     best, baseline = evaluation.best, evaluation.baseline
-    aucs = [one.test_metrics.values["auc"] for one in evaluation.candidates]
-    scale = _scale([one.intervals["auc"] for one in evaluation.candidates], aucs)
+    aucs = [candidate.test_metrics.values["auc"] for candidate in evaluation.candidates]
+    scale = _scale([candidate.intervals["auc"] for candidate in evaluation.candidates], aucs)
     rows = []
-    for one in evaluation.candidates:
-        interval, value = one.intervals["auc"], one.test_metrics.values["auc"]
-        against = None if baseline is None else evaluation.comparison(one.name, baseline.name)
+    for candidate in evaluation.candidates:
+        interval, value = candidate.intervals["auc"], candidate.test_metrics.values["auc"]
+        against = None if baseline is None else evaluation.comparison(candidate.name, baseline.name)
         rows.append(
             {
-                "candidate": one,
-                "best": one is best,
+                "candidate": candidate,
+                "best": candidate is best,
                 "bar": interval_bar(
                     interval.low,
                     value,
                     interval.high,
                     scale,
-                    style="s1" if one is best else "s5",
+                    style="s1" if candidate is best else "s5",
                     reference=best.test_metrics.values["auc"],
-                    label=f"{one.name}: test AUC {numbers.score(value)}, {numbers.interval_of(interval)}",
+                    label=f"{candidate.name}: test AUC {numbers.score(value)}, {numbers.interval_of(interval)}",
                 ),
                 "cells": [
                     (
                         METRICS[name].title,
-                        form(one.test_metrics.values[name]),
-                        numbers.interval_of(one.intervals[name], form),
+                        form(candidate.test_metrics.values[name]),
+                        numbers.interval_of(candidate.intervals[name], form),
                     )
                     for name, form in (
                         ("auc", numbers.score),
@@ -164,18 +167,18 @@ def _leaderboard_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
 def _comparison_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     rows = []
     seen = set()
-    for one in evaluation.comparisons:
-        pair = (one.candidate, one.against)
+    for comparison in evaluation.comparisons:
+        pair = (comparison.candidate, comparison.against)
         if pair in seen:
             continue
         seen.add(pair)
         rows.append(
             {
-                "first": one.candidate,
-                "second": one.against,
+                "first": comparison.candidate,
+                "second": comparison.against,
                 "parts": [
-                    ("AUC", one.auc, numbers.p_value(one.auc_p_holm)),
-                    ("accuracy", one.accuracy, numbers.p_value(one.accuracy_p_holm)),
+                    ("AUC", comparison.auc, numbers.p_value(comparison.auc_p_holm)),
+                    ("accuracy", comparison.accuracy, numbers.p_value(comparison.accuracy_p_holm)),
                 ],
             }
         )
@@ -207,7 +210,8 @@ def _separation(evaluation: Evaluation) -> list[tuple[str, plots.Figure]]:
         (name, ranking, ranking.auc(ranking.ones))
         for name, ranking in zip(evaluation.class_names, best.test.rankings, strict=True)
     ]
-    shown = sorted((one for one in rankings if not math.isnan(one[2])), key=lambda one: one[2])[:MOST_CLASSES_DRAWN]
+    defined = [(name, ranking, auc) for name, ranking, auc in rankings if not math.isnan(auc)]
+    shown = sorted(defined, key=lambda of_class: of_class[2])[:MOST_CLASSES_DRAWN]
     if not shown:
         return []
     roc = [plots.Curve(f"{name} {numbers.score(auc)}", *plots.roc_points(ranking)[:2]) for name, ranking, auc in shown]
@@ -223,19 +227,20 @@ def _separation(evaluation: Evaluation) -> list[tuple[str, plots.Figure]]:
 
 def _binary_separation(evaluation: Evaluation) -> list[tuple[str, plots.Figure]]:
     best, positive = evaluation.best, evaluation.best.test.labels == evaluation.dataset.positive_index
-    values = best.test_metrics.values
+    values, shown = best.test_metrics.values, evaluation.candidates[:MOST_CLASSES_DRAWN]
     curves = [
         plots.Curve(
-            f"{one.name} {numbers.score(one.test_metrics.values['auc'])}", *plots.roc_points(one.test.rankings[0])[:2]
+            f"{candidate.name} {numbers.score(candidate.test_metrics.values['auc'])}",
+            *plots.roc_points(candidate.test.rankings[0])[:2],
         )
-        for one in evaluation.candidates[:MOST_CLASSES_DRAWN]
+        for candidate in shown
     ]
     recall = [
         plots.Curve(
-            f"{one.name} {numbers.score(one.test_metrics.values['pr_auc'])}",
-            *plots.precision_recall_points(one.test.rankings[0]),
+            f"{candidate.name} {numbers.score(candidate.test_metrics.values['pr_auc'])}",
+            *plots.precision_recall_points(candidate.test.rankings[0]),
         )
-        for one in evaluation.candidates[:MOST_CLASSES_DRAWN]
+        for candidate in shown
     ]
     threshold = None if best.threshold is None else best.threshold.value
     chosen = None
@@ -353,11 +358,6 @@ def _calibration(evaluation: Evaluation) -> dict[str, Any]:
         "changed": changed,
         "poor": best.test_metrics.values["ece"] > POOR_CALIBRATION,
     }
-
-
-def _learning(evaluation: Evaluation) -> list[tuple[Candidate, list[plots.Figure]]]:
-    drawn = [(one, plots.learning_figures(one.history)) for one in evaluation.candidates if one.history is not None]
-    return [(one, figures) for one, figures in drawn if figures]
 
 
 def _groups(evaluation: Evaluation) -> dict[str, Any] | None:

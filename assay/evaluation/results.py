@@ -72,7 +72,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CandidateComparison:
     """Two candidates set against each other on the test split.
 
     Attributes:
@@ -141,7 +141,7 @@ class Evaluation:
     seed: int
     candidates: Sequence[Candidate]
     chosen_by: str
-    comparisons: Sequence[Comparison]
+    comparisons: Sequence[CandidateComparison]
     resampler: Resampler
     inputs: ShardedArray
     ids: Sequence[str]
@@ -158,7 +158,7 @@ class Evaluation:
     @property
     def baseline(self) -> Candidate | None:
         """The candidate called baseline, where there is one."""
-        return next((one for one in self.candidates if one.name == "baseline"), None)
+        return next((candidate for candidate in self.candidates if candidate.name == "baseline"), None)
 
     @property
     def binary(self) -> bool:
@@ -185,18 +185,18 @@ class Evaluation:
         """The other of two classes, as it is written in sentences."""
         return self.class_names[1 - self.dataset.positive_index]
 
-    def comparison(self, candidate: str, against: str) -> Comparison | None:
+    def comparison(self, candidate: str, against: str) -> CandidateComparison | None:
         """Return the comparison of two candidates, where it was made in this order."""
-        found = (one for one in self.comparisons if (one.candidate, one.against) == (candidate, against))
+        found = (pair for pair in self.comparisons if (pair.candidate, pair.against) == (candidate, against))
         return next(found, None)
 
 
 def finite(value: Any) -> Any:
     """Return the value with every number that is not finite as None, through lists and mappings: JSON knows no nan."""
     if isinstance(value, Mapping):
-        return {str(key): finite(one) for key, one in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(one) for one in value]
+        return [finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

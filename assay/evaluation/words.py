@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from assay.augmentation.operations import policy_in_words
+from assay.config import Policy
 from assay.evaluation.results import Candidate, Evaluation
+from assay.models.info import ModelInfo
 from assay.pages.numbers import interval_of, p_value, percent, score, signed
 
 # A gap in AUC that is worth a word, and one that is large.
@@ -30,7 +31,7 @@ def level(evaluation: Evaluation) -> str:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ReportVerdict:
     """The report's first lines.
 
     Attributes:
@@ -46,7 +47,7 @@ class Verdict:
     cautions: list[str]
 
 
-def verdict(evaluation: Evaluation) -> Verdict:
+def report_verdict(evaluation: Evaluation) -> ReportVerdict:
     """Return the verdict."""
     best = evaluation.best
     values, intervals = best.test_metrics.values, best.intervals
@@ -76,12 +77,15 @@ def verdict(evaluation: Evaluation) -> Verdict:
             f"; it names the right one of {len(evaluation.dataset.classes)} classes for {percent(values['accuracy'])} "
         )
         does += f"of the {evaluation.unit} ({interval_of(intervals['accuracy'], percent)})"
-    return Verdict(f"{_called(best)} is the best model:", f"{auc}{does}.", standing(evaluation), cautions(evaluation))
+    return ReportVerdict(
+        f"{_called(best)} is the best model:", f"{auc}{does}.", standing(evaluation), cautions(evaluation)
+    )
 
 
-def _called(one: Candidate) -> str:
+def _called(candidate: Candidate) -> str:
     names = {"finetune": "fine-tuned", "search": "searched", "baseline": "baseline"}
-    return f"The {names[one.name]} {one.info.name}" if one.name in names else f"{one.name} ({one.info.name})"
+    name, model = candidate.name, candidate.info.name
+    return f"The {names[name]} {model}" if name in names else f"{name} ({model})"
 
 
 def standing(evaluation: Evaluation) -> str:
@@ -102,7 +106,7 @@ def standing(evaluation: Evaluation) -> str:
             )
     elif baseline is best:
         sentences.append("Nothing that was tried beats the baseline on the validation split.")
-    rivals = [one for one in evaluation.candidates[1:] if one is not baseline]
+    rivals = [candidate for candidate in evaluation.candidates[1:] if candidate is not baseline]
     close = []
     for rival in rivals:
         found = evaluation.comparison(best.name, rival.name)
@@ -111,13 +115,13 @@ def standing(evaluation: Evaluation) -> str:
     if close:
         sentences.append(f"The test {evaluation.unit} do not tell it from {' and '.join(close)}.")
     ahead = [
-        one
-        for one in evaluation.candidates[1:]
-        if one.test_metrics.values["auc"] > best.test_metrics.values["auc"] + 5e-4
+        candidate.name
+        for candidate in evaluation.candidates[1:]
+        if candidate.test_metrics.values["auc"] > best.test_metrics.values["auc"] + 5e-4
     ]
     if ahead:
         sentences.append(
-            f"On the test split {' and '.join(one.name for one in ahead)} scores higher, but the choice was made on "
+            f"On the test split {' and '.join(ahead)} scores higher, but the choice was made on "
             "the validation split and stands: a choice made on the test split would make its scores worthless."
         )
     return " ".join(sentences)
@@ -185,11 +189,11 @@ def gap(evaluation: Evaluation) -> Gap:
         words.append(_of_training(train, valid, evaluation.unit))
     if not math.isnan(valid) and not math.isnan(test):
         words.append(_of_test(evaluation, valid, test))
-    return Gap(rows, words, tried_against_overfitting(best.info.config))
+    return Gap(rows, words, tried_against_overfitting(best.info))
 
 
-def _plain_accuracy(one: Candidate, split: str) -> float:
-    scored = one.valid if split == "valid" else one.test
+def _plain_accuracy(candidate: Candidate, split: str) -> float:
+    scored = candidate.valid if split == "valid" else candidate.test
     return float((scored.probabilities.argmax(axis=1) == scored.labels).mean())
 
 
@@ -225,11 +229,11 @@ def _of_test(evaluation: Evaluation, valid: float, test: float) -> str:
     return start + "more than chance explains. The test split is easier than the validation split."
 
 
-def tried_against_overfitting(config: Mapping[str, Any]) -> list[str]:
+def tried_against_overfitting(info: ModelInfo) -> list[str]:
     """Return what the candidate's own config holds against overfitting, in words."""
-    section, policy = config.get("section") or {}, config.get("policy") or {}
+    section = info.config.get("section") or {}
     found = []
-    operations = augmentation_in_words(policy)
+    operations = augmentation_of(info)
     if operations:
         found.append("augmentation: " + ", ".join(operations))
     options = (section.get("model") or {}).get("options") or {}
@@ -252,36 +256,14 @@ def tried_against_overfitting(config: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def augmentation_in_words(policy: Mapping[str, Any]) -> list[str]:
-    """Return what a policy does to training images, one phrase an operation; empty where it changes nothing."""
-    found = []
-    phrases = {
-        "rotation_range": "turned by up to {:g}°",
-        "width_shift_range": "shifted sideways by up to {:.0%}",
-        "height_shift_range": "shifted up or down by up to {:.0%}",
-        "shear_range": "sheared by up to {:g}°",
-        "zoom_range": "zoomed by up to {:.0%}",
-    }
-    for name, phrase in phrases.items():
-        if policy.get(name):
-            found.append(phrase.format(policy[name]))
-    if policy.get("quarter_turns"):
-        found.append("turned by quarters")
-    if policy.get("horizontal_flip"):
-        found.append("mirrored left-right")
-    if policy.get("vertical_flip"):
-        found.append("mirrored up-down")
-    if policy.get("brightness_range"):
-        low, high = policy["brightness_range"]
-        found.append(f"brightness {low:g} to {high:g} times")
-    jitter = {name: value for name, value in (policy.get("color_jitter") or {}).items() if value}
-    if jitter:
-        found.append("colour varied (" + ", ".join(f"{name} {value:g}" for name, value in jitter.items()) + ")")
-    if policy.get("zca_whitening"):
-        found.append("whitened (ZCA)")
-    if policy.get("views"):
-        found.append(f"{policy['views']} fixed views of each image")
-    return found
+def augmentation_of(info: ModelInfo) -> list[str]:
+    """Return what was done to a model's training images, one phrase an operation; empty where nothing was."""
+    if info.kind != "image":
+        return []
+    given = info.config.get("policy") or {}
+    # A model of another version of the code may name operations that are gone.
+    policy = Policy.model_validate({name: value for name, value in given.items() if name in Policy.model_fields})
+    return policy_in_words(policy, (info.input_shape[0], info.input_shape[1]))
 
 
 def limitations(evaluation: Evaluation) -> list[str]:

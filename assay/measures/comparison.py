@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from assay.measures.intervals import Interval, Resampler, bootstrap_metrics, percentile_interval
+from assay.measures.intervals import Interval, Resampler, percentile_interval
 from assay.measures.metrics import METRICS, Scored, point_metrics
 from assay.measures.ranking import Floats, Mask
 
@@ -161,50 +161,6 @@ class PairedDifference:
     test: str
 
 
-def paired_difference(
-    first: Scored,
-    second: Scored,
-    metric: str,
-    *,
-    groups: npt.NDArray[Any] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
-    confidence: float = 0.95,
-    margin: float = 0.0,
-) -> PairedDifference:
-    """Compare two models on the same cases in one metric.
-
-    Args:
-        first: The challenger.
-        second: The one to beat; same labels in the same order.
-        metric: A name of ``METRICS``.
-        groups: Patient or slide of each case (N,); None: cases are independent.
-        resamples: Of the paired bootstrap.
-        seed: Of the draws.
-        confidence: Level of the interval.
-        margin: For ``p_better``: the least gain that matters, in units of the metric.
-
-    Returns:
-        The difference, first minus second; nan where either is undefined.
-
-    Raises:
-        ValueError: The two were not scored on the same cases.
-    """
-    resampler = Resampler(len(first.labels), groups, resamples, seed)
-    samples = bootstrap_metrics({"first": first, "second": second}, resampler)
-    return compare_samples(
-        first,
-        second,
-        metric,
-        samples["first"][metric],
-        samples["second"][metric],
-        resampler,
-        groups,
-        confidence,
-        margin,
-    )
-
-
 def compare_samples(
     first: Scored,
     second: Scored,
@@ -216,7 +172,25 @@ def compare_samples(
     confidence: float = 0.95,
     margin: float = 0.0,
 ) -> PairedDifference:
-    """Compare two models whose metrics were already bootstrapped on the same draws; see `paired_difference`."""
+    """Compare two models on the same cases in one metric, bootstrapped before on the same draws.
+
+    Args:
+        first: The challenger.
+        second: The one to beat; same labels in the same order.
+        metric: A name of ``METRICS``.
+        first_samples: The metric of the first on each resample, float64 (R,); see `bootstrap_metrics`.
+        second_samples: That of the second, likewise.
+        resampler: What was drawn.
+        groups: Patient or slide of each case (N,); None: cases are independent.
+        confidence: Level of the interval.
+        margin: For ``p_better``: the least gain that matters, in units of the metric.
+
+    Returns:
+        The difference, first minus second; nan where either is undefined.
+
+    Raises:
+        ValueError: The two were not scored on the same cases.
+    """
     if not np.array_equal(first.labels, second.labels):
         raise ValueError("a paired comparison needs the same cases in the same order")
     sign = 1.0 if METRICS[metric].higher_is_better else -1.0

@@ -107,13 +107,6 @@ class Entry:
     options: type[ModelOptions]
     builder: Builder
 
-    def describe_options(self) -> list[tuple[str, Any, str]]:
-        """Return (name, default, description) of each option."""
-        return [
-            (name, field.get_default(call_default_factory=True), field.description or "")
-            for name, field in self.options.model_fields.items()
-        ]
-
 
 _ENTRIES: dict[str, Entry] = {}
 

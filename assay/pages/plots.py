@@ -171,14 +171,17 @@ def calibration_figure(before: Sequence[ReliabilityBin], after: Sequence[Reliabi
     chart.segment((0, 0), (1, 1), "diagonal")
     legend = [("s1", "as reported, with the interval of each frequency")]
     if before:
-        chart.line([(one.claimed, one.observed) for one in before], "s5 dashed", "before the temperature")
+        chart.line([(point.claimed, point.observed) for point in before], "s5 dashed", "before the temperature")
         legend.append(("s5 dashed", "before the temperature"))
-    for one in after:
-        chart.segment((one.claimed, one.low), (one.claimed, one.high), "whisker s1")
-    chart.line([(one.claimed, one.observed) for one in after], "s1 main", "as reported")
-    for one in after:
+    for point in after:
+        chart.segment((point.claimed, point.low), (point.claimed, point.high), "whisker s1")
+    chart.line([(point.claimed, point.observed) for point in after], "s1 main", "as reported")
+    for point in after:
         chart.dot(
-            one.claimed, one.observed, "s1", f"claimed {one.claimed:.2f}, true {one.observed:.2f} of {one.count} images"
+            point.claimed,
+            point.observed,
+            "s1",
+            f"claimed {point.claimed:.2f}, true {point.observed:.2f} of {point.count} images",
         )
     return Figure(chart.svg(), legend)
 
@@ -250,7 +253,7 @@ def learning_figures(history: pd.DataFrame) -> list[Figure]:
         values = np.concatenate([history[column].to_numpy(np.float64) for column, _, _ in shown] or [np.zeros(0)])
         if not np.isfinite(values).any():
             continue
-        low, high = _with_margin(values)
+        low, high = with_margin(values)
         chart = Chart(
             f"Learning curve: {title}",
             x=(0.5, len(history) + 0.5),
@@ -289,7 +292,7 @@ def curves_over_runs(title: str, curves: Sequence[Curve], highest: float = math.
         highest: What the measure cannot exceed.
     """
     epochs = max(int(curve.x[-1]) for curve in curves)
-    low, high = _with_margin(np.concatenate([curve.y for curve in curves]))
+    low, high = with_margin(np.concatenate([curve.y for curve in curves]))
     chart = Chart(
         f"{title} by epoch: " + "; ".join(curve.name for curve in curves),
         x=(0.5, epochs + 0.5),
@@ -313,7 +316,7 @@ def curves_over_runs(title: str, curves: Sequence[Curve], highest: float = math.
     return Figure(chart.svg(), legend)
 
 
-def _with_margin(values: Floats) -> tuple[float, float]:
+def with_margin(values: Floats | Sequence[float]) -> tuple[float, float]:
     """Return the ends of an axis for measures that are never negative."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     margin = 0.06 * (high - low) or 0.05

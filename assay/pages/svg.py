@@ -1,7 +1,7 @@
 """Charts as small inline SVG, drawn by hand: text stays text, and colours are the page's own, in light, dark and print.
 
-Matplotlib's SVG is ten times the size, draws letters as paths and fixes its colours; a chart here is a few
-kilobytes whose strokes and fills are CSS classes of `templates/report.css.j2`.
+Matplotlib draws the same ROC as well, but with colours fixed in every stroke, so that a dark or printed page cannot
+have its own, without tooltips, in twice the bytes (24 kB for 11) and twelve times the time (0.6 s for 0.05).
 """
 
 from __future__ import annotations
@@ -157,7 +157,8 @@ class Chart:
         for value in x_ticks:
             self.segment((value, self.y[0]), (value, self.y[1]), "grid")
             self.text(value, self.y[0], number(value), "tick", "middle", (0, 16))
-        self.segment((self.x[0], self.y[0]), (self.x[1], self.y[0]), "axis")
+        if x_ticks:
+            self.segment((self.x[0], self.y[0]), (self.x[1], self.y[0]), "axis")
         if x_title:
             self.text((self.x[0] + self.x[1]) / 2, self.y[0], x_title, "axis-title", "middle", (0, 34))
         if y_title:

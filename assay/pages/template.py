@@ -1,36 +1,48 @@
-"""Pages in the report's look: each is one file that needs no network and no other file."""
+"""The one template environment: every page and every Markdown file is made here, each whole in itself."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
+from assay.hashing import code_version
+from assay.pages.markdown import cell
 from assay.pages.numbers import percent, score, signed
 
-TEMPLATES = Path(__file__).parent / "templates"
+SHARED = Path(__file__).parent / "templates"
 
 
-def page_template(name: str, folder: Path = TEMPLATES) -> jinja2.Template:
-    """Return the template of a page; it may include ``report.css.j2`` and import from ``chart.html.j2``.
+def page_template(name: str, folder: Path) -> jinja2.Template:
+    """Return a template; a page extends ``page.html.j2`` and may import from ``chart.html.j2``.
 
     Args:
-        name: The template's file.
+        name: The template's file: of ``.html.j2`` values are escaped, of ``.md.j2`` they are not.
         folder: Where it lies.
     """
+    return _environment(folder).get_template(name)
+
+
+@cache
+def _environment(folder: Path) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([folder, TEMPLATES]),
+        loader=jinja2.FileSystemLoader([folder, SHARED]),
         undefined=jinja2.StrictUndefined,
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(("html.j2",)),
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters |= {
         "score": score,
         "signed": signed,
         "percent": percent,
-        "safe_svg": Markup,
+        "cell": cell,
         "count": lambda value: f"{value:,}",
+        # For what the kit itself has drawn and escaped: charts, pictures.
+        "drawn": Markup,
     }
-    return environment.get_template(name)
+    environment.globals["code_version"] = code_version
+    return environment

@@ -15,7 +15,7 @@ from assay.config import PromoteConfig, RuntimeConfig
 from assay.data.dataset import Dataset
 from assay.errors import AssayError, InputError
 from assay.evaluation.evaluate import group_labels
-from assay.evaluation.predictions import predict_split
+from assay.evaluation.predictions import misfit, predict_split
 from assay.hashing import code_version
 from assay.measures.calibration import apply_temperature
 from assay.measures.metrics import METRICS, Scored
@@ -23,7 +23,7 @@ from assay.models.artifact import load_model
 from assay.models.info import ModelInfo, read_info
 from assay.observability.progress import log
 from assay.registry.seen import SEEN_FILE, read_seen, write_seen
-from assay.registry.verdict import CONFIDENCE, Verdict, judge, judge_alone
+from assay.registry.verdict import CONFIDENCE, PromotionVerdict, judge_against_champion, judge_alone
 from assay.registry.versions import Champion, ChampionChanged, ModelRegistry
 from assay.storage.cache import cache_folder
 from assay.storage.files import new_file
@@ -116,7 +116,7 @@ class _Contest:
         self.model_dir = evaluation_dir / "best"
         self.candidate = _candidate(evaluation_dir)
         self.info = read_info(self.model_dir)
-        mismatch = _mismatch(self.info, self.dataset)
+        mismatch = misfit(self.info, self.dataset)
         if mismatch:
             raise InputError(f"{self.model_dir}: does not fit {dataset_dir}: {mismatch}. Evaluate on this dataset.")
         self.test = self.dataset.open_test()
@@ -168,17 +168,17 @@ class _Contest:
                 report[SEEN_FILE] = seen
             return self.registry.publish(self.model_dir, metadata, report=report).version
 
-    def _judge(self, version: str, challenger: Scored, champion: Champion | None) -> Verdict:
+    def _judge(self, version: str, challenger: Scored, champion: Champion | None) -> PromotionVerdict:
         metric = self.config.metric
         returned = self.registry.rolled_back(version) if version else None
         if returned is not None:
-            return Verdict(
+            return PromotionVerdict(
                 False, f"it was champion and was rolled back on {returned.changed[:10]} ({returned.reason})", metric
             )
         if champion is None:
             return judge_alone(self.config, challenger, self.groups, self.seed)
         info = self.registry.version(champion.version).info
-        mismatch = _mismatch(info, self.dataset)
+        mismatch = misfit(info, self.dataset, reordered=True)
         if mismatch:
             why = f"{champion.version} cannot be compared: {mismatch}"
             way_out = (
@@ -186,12 +186,12 @@ class _Contest:
                 f"{version or 'VERSION'}; to keep both, give the config another `name`"
             )
             self.notes.append(way_out)
-            return Verdict(False, why, metric)
+            return PromotionVerdict(False, why, metric)
         keep = self._fair_images(champion.version, info)
         log(f"scoring the champion {champion.version} on {int(keep.sum()):,} test images")
         other = self._score(self.registry.fetch(champion.version, cache_folder("models")))
         groups = None if self.groups is None else self.groups[keep]
-        return judge(self.config, _take(challenger, keep), _take(other, keep), groups, self.seed)
+        return judge_against_champion(self.config, _take(challenger, keep), _take(other, keep), groups, self.seed)
 
     def _fair_images(self, version: str, info: ModelInfo) -> npt.NDArray[np.bool_]:
         """Return which test images the champion was not trained on, bool (N,)."""
@@ -249,9 +249,9 @@ class _Contest:
 
     def _unchanged(self, champion: Champion, why: str) -> tuple[PromotionResult, dict[str, Any]]:
         reason = f"{champion.version} stays champion of {self.registry.name}, unchanged: {why}"
-        return self._result(Verdict(False, why, self.config.metric), champion.version, champion, reason)
+        return self._result(PromotionVerdict(False, why, self.config.metric), champion.version, champion, reason)
 
-    def _sentence(self, verdict: Verdict, version: str, champion: Champion | None) -> str:
+    def _sentence(self, verdict: PromotionVerdict, version: str, champion: Champion | None) -> str:
         model = self.registry.name
         challenger = f"{version} ({self.candidate})" if version else f"the challenger ({self.candidate})"
         if not self.config.enabled:
@@ -265,7 +265,7 @@ class _Contest:
         return f"{champion.version} stays champion of {model}, {challenger} is not promoted: {verdict.why}"
 
     def _result(
-        self, verdict: Verdict, version: str, champion: Champion | None, reason: str
+        self, verdict: PromotionVerdict, version: str, champion: Champion | None, reason: str
     ) -> tuple[PromotionResult, dict[str, Any]]:
         promoted = verdict.promote and self.config.enabled
         before = champion.version if champion else ""
@@ -308,16 +308,6 @@ def _candidate(evaluation_dir: Path) -> str:
         raise InputError(f"{path}: cannot be read. Run evaluate again.") from error
 
 
-def _mismatch(info: ModelInfo, dataset: Dataset) -> str:
-    """Return why a model cannot answer for a dataset's test split, or an empty text."""
-    if set(info.classes) != set(dataset.classes):
-        return f"its classes are {', '.join(info.classes)}, not {', '.join(dataset.classes)}"
-    if info.input_shape != dataset.input_shape:
-        sides = (" x ".join(map(str, shape)) for shape in (info.input_shape, dataset.input_shape))
-        return "its inputs are {}, not {}".format(*sides)
-    return ""
-
-
 def _same_training(first: ModelInfo, second: ModelInfo) -> bool:
     """Return whether two models come from the same data, config and code: repeats of one draw, not rivals."""
     keys = ("name", "classes", "config", "dataset_fingerprint", "code_version", "weights_hash")
@@ -328,7 +318,7 @@ def _take(scored: Scored, keep: npt.NDArray[np.bool_]) -> Scored:
     return Scored(scored.labels[keep], scored.probabilities[keep], scored.predicted[keep], scored.positive_index)
 
 
-def _numbers(verdict: Verdict) -> dict[str, float]:
+def _numbers(verdict: PromotionVerdict) -> dict[str, float]:
     """Return the numbers of a verdict under flat names; undefined ones are left out."""
     values: dict[str, float] = {}
     for prefix, score in (("", verdict.challenger), ("champion_", verdict.champion)):

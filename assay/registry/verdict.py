@@ -39,7 +39,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PromotionVerdict:
     """Whether the challenger should be champion, and the numbers behind it.
 
     Args:
@@ -59,7 +59,9 @@ class Verdict:
     gain: PairedDifference | None = None
 
 
-def judge_alone(config: PromoteConfig, challenger: Scored, groups: npt.NDArray[Any] | None, seed: int) -> Verdict:
+def judge_alone(
+    config: PromoteConfig, challenger: Scored, groups: npt.NDArray[Any] | None, seed: int
+) -> PromotionVerdict:
     """Hold a challenger against the floor of the config; there is no champion to beat.
 
     Args:
@@ -71,14 +73,14 @@ def judge_alone(config: PromoteConfig, challenger: Scored, groups: npt.NDArray[A
     score = _scores({"challenger": challenger}, config.metric, groups, seed)["challenger"]
     title = METRICS[config.metric].title
     if score.undefined:
-        return Verdict(False, f"its {title} is undefined ({score.undefined})", config.metric, score)
+        return PromotionVerdict(False, f"its {title} is undefined ({score.undefined})", config.metric, score)
     fails = _fails_floor(config, score)
-    return Verdict(not fails, fails or f"test {title} {score}", config.metric, score)
+    return PromotionVerdict(not fails, fails or f"test {title} {score}", config.metric, score)
 
 
-def judge(
+def judge_against_champion(
     config: PromoteConfig, challenger: Scored, champion: Scored, groups: npt.NDArray[Any] | None, seed: int
-) -> Verdict:
+) -> PromotionVerdict:
     """Hold a challenger against the champion: better by more than ``min_gain``, in a paired one-sided test.
 
     Args:
@@ -109,7 +111,7 @@ def judge(
     numbers = f"test {title} {score} against {other}"
     if undefined or math.isnan(gain.p_better):
         reason = undefined or "the test split is too small for a test"
-        return Verdict(False, f"{title} cannot be compared ({reason})", metric, score, other, gain)
+        return PromotionVerdict(False, f"{title} cannot be compared ({reason})", metric, score, other, gain)
     change = f"{gain.difference:+.3f} [{gain.interval.low:+.3f}, {gain.interval.high:+.3f}]"
     margin = f" over {config.min_gain:g}" if config.min_gain else ""
     significant = gain.p_better <= config.alpha
@@ -119,7 +121,7 @@ def judge(
     fails = _fails_floor(config, score)
     if fails:
         why = f"{fails}; {why}"
-    return Verdict(significant and not fails, why, metric, score, other, gain)
+    return PromotionVerdict(significant and not fails, why, metric, score, other, gain)
 
 
 def _scores(

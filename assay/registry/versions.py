@@ -187,11 +187,6 @@ class ModelRegistry:
             return None
         return Champion(change=Change.parse(found.data, self.store.uri(name)), generation=found.generation)
 
-    def champion_metadata(self) -> dict[str, Any] | None:
-        """Return the metadata that the champion was published with, or None where there is no champion."""
-        champion = self.champion()
-        return None if champion is None else self.version(champion.version).metadata
-
     def publish(
         self, model_dir: Path, metadata: Mapping[str, Any], *, report: Mapping[str, Path] | None = None
     ) -> Version:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from assay.config import CANDIDATES
-from assay.hashing import code_version
 from assay.pages.plots import Curve, Figure, curves_over_runs
 from assay.pages.svg import interval_bar
 from assay.pages.template import page_template
@@ -49,7 +48,6 @@ def to_page(comparison: Comparison) -> str:
         most=MOST_CURVES,
         value=value,
         created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        code_version=code_version(),
     )
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from assay.ablation.results import Variant
-from assay.ablation.run import compare, judge, list_variants, run_ablation
+from assay.ablation.run import compare, judge_variants, list_variants, run_ablation
 from assay.ablation.table import ablation_table, write_ablation
 from assay.augmentation.operations import active_operations
 from assay.config import AblationConfig, ColorJitter, Policy, RuntimeConfig
@@ -120,7 +120,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     for _ in range(300):
         levels = random.normal(0, 0.05, 3)
         measured = {variant.policy.model_dump_json(): levels + random.normal(0, 0.01, 3) for variant in variants}
-        held += [outcome.low <= 0 <= outcome.high for outcome in judge(variants, measured)[1:]]
+        held += [outcome.low <= 0 <= outcome.high for outcome in judge_variants(variants, measured)[1:]]
     assert 0.92 < np.mean(held) < 0.98
 
 
@@ -156,7 +156,7 @@ def test_the_tables_tell_the_same(tmp_path):
     page = (tmp_path / "ablation.html").read_text(encoding="utf-8")
     for outcome in result.outcomes:
         assert f"| {outcome.variant.name} | {outcome.mean:.4f} |" in markdown
-        assert f"<td>{outcome.mean:.4f}</td>" in page
+        assert f">{outcome.mean:.4f}</td>" in page
     assert "&#34;quarter_turns&#34;: true" in page and "dropped: Brightness" in page
     assert "<script" not in page and "http" not in page.replace("http-equiv", "")
 

@@ -42,10 +42,10 @@ def sections(page: str) -> dict[str, str]:
 
 
 def decoded(section: str) -> list[tuple[str, np.ndarray]]:
-    found = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)" alt="([^"]+)"', section)
+    found = re.findall(r'<img alt="([^"]+)" src="data:image/jpeg;base64,([^"]+)"', section)
     return [
         (alt, cv2.cvtColor(cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), 1), cv2.COLOR_BGR2RGB))
-        for data, alt in found
+        for alt, data in found
     ]
 
 

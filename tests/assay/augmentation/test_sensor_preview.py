@@ -29,7 +29,7 @@ def test_windows_are_shown_with_the_values_that_training_hides(tmp_path):
     assert "<b>20 %</b>" in page and "straight line between their neighbours" in page
     assert "walking" in page and "sitting" in page
     assert page.count("<svg") == 9
-    shares = [int(share) for share in re.findall(r"(\d+) % of the values hidden", page)]
+    shares = [int(share) for share in re.findall(r"</b>(\d+) % of the values hidden", page)]
     assert len(shares) == 6 and 10 < np.mean(shares) < 30
     assert page.count("<circle") == sum(round(share * 60 / 100) for share in shares)
 

@@ -127,6 +127,6 @@ def train_model():
 @pytest.fixture(scope="session")
 def evaluation(grouped, candidates):
     """What was found, before anything is written."""
-    from assay.evaluation.evaluate import judge
+    from assay.evaluation.evaluate import judge_candidates
 
-    return judge(EvaluateConfig(**QUICK), grouped, candidates, 0)
+    return judge_candidates(EvaluateConfig(**QUICK), grouped, candidates, 0)

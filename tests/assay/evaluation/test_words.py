@@ -18,7 +18,7 @@ def _with(evaluation, **changes):
 
 
 def test_the_verdict_names_model_score_threshold_and_intervals(evaluation):
-    verdict = words.verdict(evaluation)
+    verdict = words.report_verdict(evaluation)
     best = evaluation.best
     assert verdict.subject == "The searched cnn is the best model:"
     assert f"test AUC {best.test_metrics.values['auc']:.3f} (95% interval" in verdict.finding
@@ -78,7 +78,7 @@ def test_the_gap_between_validation_and_test_is_named(evaluation, valid, expecte
     assert expected in words.gap(changed).words[-1]
 
 
-def test_what_was_tried_comes_from_the_candidates_own_config():
+def test_what_was_tried_comes_from_the_candidates_own_config(evaluation):
     config = {
         "policy": {"rotation_range": 15, "horizontal_flip": True, "brightness_range": [0.5, 1.5], "zoom_range": 0.0},
         "section": {
@@ -88,8 +88,8 @@ def test_what_was_tried_comes_from_the_candidates_own_config():
             "unfreeze_from": "block5_conv1",
         },
     }
-    tried = words.tried_against_overfitting(config)
-    assert tried[0] == "augmentation: turned by up to 15°, mirrored left-right, brightness 0.5 to 1.5 times"
+    tried = words.tried_against_overfitting(evaluation.best.info.model_copy(update={"config": config}))
+    assert tried[0] == "augmentation: rotation ±15°, brightness ×0.5 to ×1.5, horizontal flip"
     assert tried[1:] == [
         "dropout 0.5",
         "L2 penalty 0.001",
@@ -98,7 +98,16 @@ def test_what_was_tried_comes_from_the_candidates_own_config():
         "layers before block5_conv1 kept frozen",
         "the epoch with the best val_loss was kept",
     ]
-    assert words.augmentation_in_words({}) == []
+
+
+def test_a_model_trained_without_augmentation_or_on_windows_was_not_augmented(evaluation):
+    info = evaluation.best.info
+    assert words.augmentation_of(info.model_copy(update={"config": {}})) == []
+    config = {"policy": {"horizontal_flip": True, "an_operation_of_long_ago": 3}}
+    of_images = info.model_copy(update={"config": config})
+    assert words.augmentation_of(of_images) == ["horizontal flip"]
+    # No operation is done to windows, whatever the policy says.
+    assert words.augmentation_of(of_images.model_copy(update={"kind": "sensor", "input_shape": (30, 2)})) == []
 
 
 def test_generated_data_are_said_to_be_generated(evaluation):

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from assay.measures.comparison import delong, holm, mcnemar, paired_difference
+from assay.measures.comparison import compare_samples, delong, holm, mcnemar
+from assay.measures.intervals import Resampler, bootstrap_metrics
 from assay.measures.metrics import Scored, decide
 
 # DeLong, DeLong and Clarke-Pearson 1988: albumin, total protein, K-G score and outcome of the 43 patients with
@@ -117,6 +118,14 @@ def test_holm_adjusts_stepwise_and_keeps_what_is_undefined():
     assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
 
 
+def compared(first: Scored, second: Scored, metric: str, *, resamples: int, seed=0, groups=None, margin=0.0):
+    """The two models on the same draws."""
+    resampler = Resampler(len(first.labels), groups, resamples, seed)
+    samples = bootstrap_metrics({"first": first, "second": second}, resampler)
+    drawn = (samples[name][metric] for name in ("first", "second"))
+    return compare_samples(first, second, metric, *drawn, resampler, groups, margin=margin)
+
+
 def test_a_better_model_is_found_better_and_an_error_has_its_sign_turned():
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 2, 500)
@@ -124,15 +133,15 @@ def test_a_better_model_is_found_better_and_an_error_has_its_sign_turned():
     better = _scored(labels, 3 * (labels - 0.5) + noise)
     worse = _scored(labels, (labels - 0.5) + noise)
     for metric in ("auc", "accuracy", "sensitivity", "brier", "log_loss"):
-        result = paired_difference(better, worse, metric, resamples=300, seed=0)
+        result = compared(better, worse, metric, resamples=300, seed=0)
         assert result.difference > 0, metric
         assert 0 < result.interval.low < result.difference < result.interval.high, metric
         assert result.p_value < 0.05, metric
         assert result.p_better < 0.05, metric
-        reverse = paired_difference(worse, better, metric, resamples=300, seed=0)
+        reverse = compared(worse, better, metric, resamples=300, seed=0)
         assert reverse.difference == pytest.approx(-result.difference)
         assert reverse.p_better > 0.9
-        large = paired_difference(better, worse, metric, resamples=300, seed=0, margin=result.difference + 0.2)
+        large = compared(better, worse, metric, resamples=300, seed=0, margin=result.difference + 0.2)
         assert large.p_better > 0.9
 
 
@@ -144,7 +153,7 @@ def test_equal_models_are_called_different_about_as_often_as_allowed():
         shared = generator.normal(size=150)
         first, second = (_scored(labels, labels - 0.5 + shared + generator.normal(size=150)) for _ in range(2))
         for metric in rejected:
-            rejected[metric] += paired_difference(first, second, metric, resamples=100, seed=trial).p_value < 0.05
+            rejected[metric] += compared(first, second, metric, resamples=100, seed=trial).p_value < 0.05
     assert rejected["auc"] / 200 <= 0.10
     assert rejected["accuracy"] / 200 <= 0.09
 
@@ -152,7 +161,7 @@ def test_equal_models_are_called_different_about_as_often_as_allowed():
 def test_other_cases_cannot_be_compared():
     labels = np.array([0, 1, 0, 1])
     with pytest.raises(ValueError, match="same cases"):
-        paired_difference(_scored(labels, np.arange(4.0)), _scored(1 - labels, np.arange(4.0)), "auc", resamples=100)
+        compared(_scored(labels, np.arange(4.0)), _scored(1 - labels, np.arange(4.0)), "auc", resamples=100)
 
 
 def test_groups_widen_the_interval_of_a_difference():
@@ -162,7 +171,7 @@ def test_groups_widen_the_interval_of_a_difference():
     effect = generator.normal(size=20)[groups] * (labels - 0.5)
     first = _scored(labels, labels + effect * 2 + generator.normal(size=500))
     second = _scored(labels, labels - effect * 2 + generator.normal(size=500))
-    plain = paired_difference(first, second, "auc", resamples=300)
-    grouped = paired_difference(first, second, "auc", groups=groups, resamples=300)
+    plain = compared(first, second, "auc", resamples=300)
+    grouped = compared(first, second, "auc", groups=groups, resamples=300)
     assert grouped.test == "DeLong by groups"
     assert grouped.interval.high - grouped.interval.low > 1.5 * (plain.interval.high - plain.interval.low)

@@ -171,7 +171,7 @@ def test_each_option_of_each_model_is_described() -> None:
     assert len(list_models()) >= 6
     for entry in list_models():
         assert entry.summary
-        assert all(description for _, _, description in entry.describe_options())
+        assert all(option.description for option in entry.options.model_fields.values())
 
 
 @pytest.mark.parametrize("shape", [(96, 96), (96, 96, 3, 1), (0, 96, 3)])

@@ -27,7 +27,6 @@ def registry(store: ObjectStore) -> ModelRegistry:
 def test_an_empty_registry_has_nothing(registry: ModelRegistry) -> None:
     assert registry.versions() == []
     assert registry.champion() is None
-    assert registry.champion_metadata() is None
     assert registry.history() == []
     assert list_models(registry.store) == []
     with pytest.raises(InputError, match="has no champion"):
@@ -85,7 +84,7 @@ def test_the_champion_changes_only_from_the_one_that_was_seen(registry: ModelReg
     with pytest.raises(ChampionChanged):
         registry.set_champion("v3", None, reason="blind")
     assert registry.resolve() == "v2"
-    assert registry.champion_metadata() == {"from": artifacts[1].parent.name}
+    assert registry.version("v2").metadata == {"from": artifacts[1].parent.name}
     assert [(change.sequence, change.version, change.reason) for change in registry.history()] == [
         (1, "v1", "the first"),
         (2, "v2", "better"),

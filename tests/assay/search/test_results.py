@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import re
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from assay.search.results import TrialRow, best_row, epochs_spent, progress_note, write_csv
-from assay.search.trials_page import write_page
+from assay.search.trials_page import parallel_chart, write_page
 
 FIELDS = ("width", "pooling", "learning_rate")
 
@@ -70,18 +71,30 @@ def test_the_page_shows_every_configuration_and_needs_nothing_else(tmp_path: Pat
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=|@import|url\(", text), "the page must be self-contained"
     assert "8 of 9 epochs" in text and "search.space.depth: 6 removed" in text
-    assert "<b>0.9000</b> in trial 0003" in text
+    assert "<strong>Best val_auc 0.9000</strong> in trial 0003" in text
     assert "out of memory: &lt;b&gt;" in text and "memory: <b>" not in text
     lines, curve = (ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", text, re.S))
     shown = [line.attrib["class"] for line in lines.findall("polyline")]
     # A trial that another one continues is not a configuration of its own.
-    assert shown == ["line failed", "line done", "line best"]
+    assert shown == ["line s5 dashed", "line s1 faint1", "line s2 main"]
     assert len(curve.findall("circle")) == 3
     steps = [tuple(map(float, point.split(","))) for point in curve.find("polyline").attrib["points"].split()]  # type: ignore[union-attr]
     assert [x for x, _ in steps] == sorted(x for x, _ in steps)
     assert steps[0][1] > steps[-1][1], "up is better"
     table = re.findall(r'<tr class="(.*?)"><td>(.*?)</td>', text)
     assert table == [("best", "0003"), ("completed", "0002"), ("completed", "0000"), ("failed", "0001")]
+
+
+def test_rates_lie_on_a_scale_and_choices_on_even_steps() -> None:
+    rows = [row(str(number), 0.5, learning_rate=rate) for number, rate in enumerate((0.001, 0.01, 0.1))]
+    text = "".join(ElementTree.fromstring(parallel_chart(rows, "val_auc", ("learning_rate",))).itertext())
+    assert "0.001" in text and "0.1" in text and "0.01;" not in text
+    rates = [row(str(number), 0.1 * number, learning_rate=10.0**-number) for number in range(1, 10)]
+    chart = ElementTree.fromstring(parallel_chart(rates, "val_auc", ("learning_rate",)))
+    starts = [line.attrib["points"].split()[0].split(",") for line in chart.findall("polyline")]
+    heights = sorted(float(y) for _, y in starts)
+    gaps = [high - low for low, high in pairwise(heights)]
+    assert max(gaps) - min(gaps) < 0.3, "powers of ten are as far apart from each other"
 
 
 @pytest.mark.parametrize("rows", [[], ROWS[:1], ROWS[1:2]], ids=["none", "one", "a failure"])
