@@ -12,6 +12,7 @@ WEIGHTS ?=
 SET ?=
 WAIT ?=
 NO_PREFLIGHT ?=
+NO_CACHE ?=
 CRON ?=
 FORCE ?=
 SPEC ?= pipelines/sweeps/pcam_depths.yaml
@@ -84,8 +85,8 @@ compile: $(VENV)/.run ## Write the pipelines as Kubeflow YAML into build/
 preflight: $(VENV)/.run ## Look whether the cluster has what a run needs [CONFIG= DATA= WEIGHTS= SET=]
 	@$(BIN)/assay preflight "$(CONFIG)" $(config_options)
 
-submit: $(VENV)/.run ## Start the pipeline on the cluster [CONFIG= DATA= WEIGHTS= SET= WAIT=1: follow it NO_PREFLIGHT=1]
-	@$(BIN)/assay submit "$(CONFIG)" $(config_options) $(if $(WAIT),--wait) $(if $(NO_PREFLIGHT),--no-preflight)
+submit: $(VENV)/.run ## Start the pipeline on the cluster [CONFIG= DATA= WEIGHTS= SET= WAIT=1: follow it NO_PREFLIGHT=1 NO_CACHE=1]
+	@$(BIN)/assay submit "$(CONFIG)" $(config_options) $(if $(WAIT),--wait) $(if $(NO_PREFLIGHT),--no-preflight) $(if $(NO_CACHE),--no-cache)
 
 schedule: $(VENV)/.run ## Train on a schedule; without CRON, list [CRON="0 0 3 * * *" CONFIG= DATA= WEIGHTS= SET= FORCE=1]
 	@$(BIN)/assay schedule $(if $(CRON),set "$(CONFIG)" --cron "$(CRON)" $(config_options) $(if $(FORCE),--force),list)

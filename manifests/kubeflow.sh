@@ -22,13 +22,25 @@ apply() { # the network between here and there fails at times, and a webhook may
   fail "kubectl apply -k $1 failed five times. See above; call this script again when it is mended."
 }
 
+# The values of a priority class cannot be changed: one of another Assay goes first. Pods keep what they were given.
+kubectl diff -f "$root/manifests/base/priorities.yaml" >/dev/null 2>&1 ||
+  kubectl delete --ignore-not-found -f "$root/manifests/base/priorities.yaml"
+kubectl apply -f "$root/manifests/base/priorities.yaml"
 apply "$upstream/cluster-scoped-resources?ref=$KFP_VERSION"
 kubectl wait --for condition=established --timeout=120s crd/applications.app.k8s.io
-apply "$upstream/env/platform-agnostic?ref=$KFP_VERSION"
-apply "$root/manifests/overlays/$overlay"
 
-# Every workflow gets the priority class of manifests/base/priorities.yaml: the SDK cannot ask for one.
-kubectl -n "$namespace" set env deployment/ml-pipeline COMPILED_PIPELINE_SPEC_PATCH='{"podPriorityClassName":"assay-run"}'
+# Kubeflow's manifests with manifests/kubeflow over them. The folder lies in this checkout: kustomize takes no absolute
+# paths.
+laid_over=$(mktemp -d "$root/manifests/.kubeflow-XXXXXX")
+trap 'rm -rf "$laid_over"' EXIT
+cat >"$laid_over/kustomization.yaml" <<YAML
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: ["$upstream/env/platform-agnostic?ref=$KFP_VERSION"]
+components: [../kubeflow]
+YAML
+apply "$laid_over"
+apply "$root/manifests/overlays/$overlay"
 
 if [[ $overlay == gke ]]; then
   # Kubeflow's own accounts act as the identities that cloud.sh or Config Connector has made.
@@ -38,11 +50,14 @@ if [[ $overlay == gke ]]; then
     kubectl -n "$namespace" get serviceaccount "$1" >/dev/null 2>&1 || return 0
     kubectl -n "$namespace" annotate --overwrite serviceaccount "$1" "iam.gke.io/gcp-service-account=$2"
   }
-  identity_of ml-pipeline-driver-agent-executor-plugin "${pipeline_identity:?}"
   identity_of ml-pipeline-ui "${viewer_identity:?}"
   identity_of ml-pipeline "${viewer_identity:?}"
   kubectl -n "$namespace" rollout restart deployment/ml-pipeline deployment/ml-pipeline-ui
 fi
 
+# What runs need; Kubeflow's parts of version 1 (viewer, visualization, cache) may come later or not at all.
+needed=(ml-pipeline ml-pipeline-persistenceagent ml-pipeline-scheduledworkflow ml-pipeline-ui workflow-controller
+  metadata-grpc-deployment metadata-envoy-deployment mysql seaweedfs)
+[[ $overlay != kind ]] || needed+=(assay-storage)
 echo "waiting until Kubeflow Pipelines $KFP_VERSION is up (several minutes at first) ..."
-kubectl -n "$namespace" wait --for=condition=available --timeout=15m deployment --all
+kubectl -n "$namespace" rollout status --timeout=15m "${needed[@]/#/deployment/}"

@@ -50,7 +50,7 @@ class Profile(Part):
     node_selector: dict[str, str] = Field(default_factory=dict, description="labels of the node pool")
     tolerations: tuple[Toleration, ...] = Field((), description="taints of the node pool")
     spot: bool = Field(False, description="run on spot nodes: cheaper, may be taken away")
-    retries: int = Field(2, ge=0, le=10, description="further attempts after a failure or a lost spot node")
+    retries: int = Field(3, ge=0, le=10, description="further attempts after whatever is not wrong input; 0: none")
     timeout_minutes: int = Field(240, ge=1, description="a pod that runs longer is ended")
 
     @property
@@ -100,11 +100,14 @@ class Auth(Part):
 
 
 class Backoff(Part):
-    """How long to wait before a step is tried again."""
+    """How long to wait before a step is tried again; five minutes at most (manifests/kubeflow.sh).
 
-    seconds: int = Field(60, ge=0, description="before the first further attempt")
-    factor: float = Field(2.0, ge=1, description="by which the wait grows")
-    most_seconds: int = Field(1800, ge=1, description="longest wait")
+    The workflow engine waits before it looks whether there will be another attempt: wrong input ends a run after the
+    first wait, which is therefore short. Three retries go on for over two minutes.
+    """
+
+    seconds: int = Field(2, ge=1, description="before the first further attempt, and before a run ends")
+    factor: int = Field(8, ge=1, description="by which the wait grows, an integer")
 
 
 GPU_TOLERATION = Toleration(key="nvidia.com/gpu", operator="Exists")

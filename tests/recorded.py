@@ -26,21 +26,21 @@ def recorded_run(folder: Path, run_id: str) -> RunRecord:
     config = parse_config({"version": 1, "name": "tiny", "storage": {"root": str(folder / "store")}, **SECTIONS})
     given = pipeline_arguments(config)
     at = {name: str(folder / name) for name in ("dataset", "policy", "model", "evaluation", "decision")}
-    root, page, marker = given["storage_root"], str(folder / "page"), str(folder / "metrics")
-    common = {"runtime": given["runtime"], "seed": 0, "dataset_path": at["dataset"], "metrics_path": marker}
+    root, page = given["system_storage_root"], str(folder / "page")
+    common = {"runtime": "", "seed": 0, "dataset_path": at["dataset"]}
     snapshot = steps.ingest(
         data=given["data"],
         storage_root=root,
         name="tiny",
+        config_fingerprint=given["system_config"],
         skip_unchanged=False,
         quality_path=page,
-        metrics_path=marker,
     ).value
     steps.preprocess(data=given["data"], snapshot=snapshot, **common)
-    steps.augment(augment=given["augment_config"], policy_path=at["policy"], preview_path=page, **common)
+    steps.augment(augment=given["augment"], policy_path=at["policy"], preview_path=page, **common)
     steps.train(
         "baseline",
-        config=given["baseline_config"],
+        config=given["baseline"],
         storage_root=root,
         policy_path=at["policy"],
         model_path=at["model"],
@@ -48,19 +48,21 @@ def recorded_run(folder: Path, run_id: str) -> RunRecord:
         **common,
     )
     steps.evaluate(
-        evaluate=given["evaluate_config"],
+        evaluate=given["evaluate"],
         candidates={"baseline": at["model"]},
         evaluation_path=at["evaluation"],
         report_path=page,
         leaderboard_path=page,
         classification_path=page,
+        scores_path=page,
         **common,
     )
     steps.promote(
-        promote=given["promote_config"],
+        promote=given.get("promote", ""),
         name="tiny",
         storage_root=root,
         run_id=run_id,
+        config_fingerprint=given["system_config"],
         evaluation_path=at["evaluation"],
         decision_path=at["decision"],
         **common,

@@ -1,5 +1,7 @@
-"""The config of a run: what it may say (`schema`), how it is read (`read`) and how it is shown (`show`)."""
+"""The config of a run: what it may say (`schema`), how it is read (`read`), how it is shown (`show`)
+and how it travels (`brief`)."""
 
+from assay.config.brief import read_brief, write_brief
 from assay.config.read import SectionType, apply_overrides, load_config, parse_config, parse_section, set_key
 from assay.config.schema import (
     CANDIDATES,
@@ -61,6 +63,8 @@ __all__ = [
     "parse_config",
     "parse_section",
     "parse_yaml",
+    "read_brief",
     "read_yaml",
     "set_key",
+    "write_brief",
 ]

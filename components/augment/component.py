@@ -14,7 +14,6 @@ def augment(
     dataset: dsl.Input[dsl.Dataset],
     policy: dsl.Output[dsl.Artifact],
     preview: dsl.Output[dsl.HTML],
-    metrics: dsl.Output[dsl.Metrics],
 ):
     """Give the resolved policy, a preview page and, where asked for, an ablation table."""
     from assay import steps
@@ -26,7 +25,5 @@ def augment(
         dataset_path=dataset.path,
         policy_path=policy.path,
         preview_path=preview.path,
-        metrics_path=metrics.path,
     )
-    metrics.metadata.update(record.metrics)
-    policy.metadata.update(record.metadata)
+    policy.metadata.update(record.described)

@@ -16,7 +16,6 @@ def baseline(
     policy: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
     curves: dsl.Output[dsl.HTML],
-    metrics: dsl.Output[dsl.Metrics],
 ):
     """Give a small network trained from scratch: the floor that anything else must beat."""
     from assay import steps
@@ -31,7 +30,5 @@ def baseline(
         policy_path=policy.path,
         model_path=model.path,
         page_path=curves.path,
-        metrics_path=metrics.path,
     )
-    metrics.metadata.update(record.metrics)
-    model.metadata.update(record.metadata)
+    model.metadata.update(record.described)

@@ -16,10 +16,10 @@ def evaluate(
     report: dsl.Output[dsl.HTML],
     leaderboard: dsl.Output[dsl.Markdown],
     classification: dsl.Output[dsl.ClassificationMetrics],
-    metrics: dsl.Output[dsl.Metrics],
-    baseline: dsl.Input[dsl.Model] | None = None,
-    search: dsl.Input[dsl.Model] | None = None,
-    finetune: dsl.Input[dsl.Model] | None = None,
+    scores: dsl.Output[dsl.Metrics],
+    baseline: dsl.Input[dsl.Model] = None,
+    search: dsl.Input[dsl.Model] = None,
+    finetune: dsl.Input[dsl.Model] = None,
 ):
     """Give the comparison of all candidates with intervals, the report, and the best model ready to serve."""
     from assay import steps
@@ -35,10 +35,10 @@ def evaluate(
         report_path=report.path,
         leaderboard_path=leaderboard.path,
         classification_path=classification.path,
-        metrics_path=metrics.path,
+        scores_path=scores.path,
     )
-    metrics.metadata.update(record.metrics)
-    evaluation.metadata.update(record.metadata)
+    scores.metadata.update(record.scores)
+    evaluation.metadata.update(record.described)
     if record.confusion is not None:
         classification.log_confusion_matrix(*record.confusion)
     if record.roc is not None:

@@ -16,7 +16,6 @@ def finetune(
     policy: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
     curves: dsl.Output[dsl.HTML],
-    metrics: dsl.Output[dsl.Metrics],
 ):
     """Give a pretrained model, fine-tuned in two phases: frozen base, then unfrozen tail."""
     from assay import steps
@@ -31,7 +30,5 @@ def finetune(
         policy_path=policy.path,
         model_path=model.path,
         page_path=curves.path,
-        metrics_path=metrics.path,
     )
-    metrics.metadata.update(record.metrics)
-    model.metadata.update(record.metadata)
+    model.metadata.update(record.described)

@@ -10,21 +10,20 @@ def ingest(
     data: str,
     storage_root: str,
     name: str,
+    config_fingerprint: str,
     skip_unchanged: bool,
     quality: dsl.Output[dsl.HTML],
-    metrics: dsl.Output[dsl.Metrics],
 ) -> str:
-    """Give the snapshot's URI, or an empty string where nothing has changed since the champion was trained."""
+    """Give the snapshot's URI, or an empty string where nothing has changed since an earlier training."""
     from assay import steps
 
     record = steps.ingest(
         data=data,
         storage_root=storage_root,
         name=name,
+        config_fingerprint=config_fingerprint,
         skip_unchanged=skip_unchanged,
         quality_path=quality.path,
-        metrics_path=metrics.path,
     )
-    metrics.metadata.update(record.metrics)
-    quality.metadata.update(record.metadata)
+    quality.metadata.update(record.described)
     return record.value

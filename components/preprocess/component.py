@@ -13,21 +13,12 @@ def preprocess(
     runtime: str,
     code_version: str,
     dataset: dsl.Output[dsl.Dataset],
-    metrics: dsl.Output[dsl.Metrics],
 ):
     """Give uint8 shards per split and dataset.json; no group is in two splits."""
     from assay import steps
 
-    record = steps.preprocess(
-        data=data,
-        snapshot=snapshot,
-        seed=seed,
-        runtime=runtime,
-        dataset_path=dataset.path,
-        metrics_path=metrics.path,
-    )
-    metrics.metadata.update(record.metrics)
-    dataset.metadata.update(record.metadata)
+    record = steps.preprocess(data=data, snapshot=snapshot, seed=seed, runtime=runtime, dataset_path=dataset.path)
+    dataset.metadata.update(record.described)
 
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
@@ -36,13 +27,12 @@ def preprocess_shard(
     snapshot: str,
     seed: int,
     runtime: str,
+    storage_root: str,
     code_version: str,
     index: int,
     count: int,
-    shard: dsl.Output[dsl.Dataset],
-    metrics: dsl.Output[dsl.Metrics],
-):
-    """Give part ``index`` of ``count`` of what preprocess gives; the parts run in parallel."""
+) -> str:
+    """Put part ``index`` of ``count`` of what preprocess gives into storage and give its URI; parts run in parallel."""
     from assay import steps
 
     record = steps.preprocess_shard(
@@ -50,27 +40,21 @@ def preprocess_shard(
         snapshot=snapshot,
         seed=seed,
         runtime=runtime,
+        storage_root=storage_root,
         index=index,
         count=count,
-        shard_path=shard.path,
-        metrics_path=metrics.path,
     )
-    metrics.metadata.update(record.metrics)
-    shard.metadata.update(record.metadata)
+    return record.value
 
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
 def merge_shards(
     code_version: str,
-    shards: dsl.Input[list[dsl.Dataset]],
+    shards: list,
     dataset: dsl.Output[dsl.Dataset],
-    metrics: dsl.Output[dsl.Metrics],
 ):
-    """Join the parts to the dataset that one task would have given."""
+    """Join the parts at these URIs to the dataset that one task would have given."""
     from assay import steps
 
-    record = steps.merge_shards(
-        shard_paths=[part.path for part in shards], dataset_path=dataset.path, metrics_path=metrics.path
-    )
-    metrics.metadata.update(record.metrics)
-    dataset.metadata.update(record.metadata)
+    record = steps.merge_shards(shards=shards, dataset_path=dataset.path)
+    dataset.metadata.update(record.described)

@@ -13,10 +13,10 @@ def promote(
     name: str,
     storage_root: str,
     run_id: str,
+    config_fingerprint: str,
     dataset: dsl.Input[dsl.Dataset],
     evaluation: dsl.Input[dsl.Artifact],
     decision: dsl.Output[dsl.Markdown],
-    metrics: dsl.Output[dsl.Metrics],
 ):
     """Keep the better of challenger and champion, every challenger as a version, and the run's record."""
     from assay import steps
@@ -28,10 +28,9 @@ def promote(
         name=name,
         storage_root=storage_root,
         run_id=run_id,
+        config_fingerprint=config_fingerprint,
         dataset_path=dataset.path,
         evaluation_path=evaluation.path,
         decision_path=decision.path,
-        metrics_path=metrics.path,
     )
-    metrics.metadata.update(record.metrics)
-    decision.metadata.update(record.metadata)
+    decision.metadata.update(record.described)

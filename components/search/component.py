@@ -16,7 +16,6 @@ def search(
     policy: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
     trials: dsl.Output[dsl.HTML],
-    metrics: dsl.Output[dsl.Metrics],
 ):
     """Give the best model of a KerasTuner search and the table of its trials."""
     from assay import steps
@@ -31,7 +30,5 @@ def search(
         policy_path=policy.path,
         model_path=model.path,
         page_path=trials.path,
-        metrics_path=metrics.path,
     )
-    metrics.metadata.update(record.metrics)
-    model.metadata.update(record.metadata)
+    model.metadata.update(record.described)

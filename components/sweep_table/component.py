@@ -8,23 +8,23 @@ from components import BASE_IMAGE
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
 def sweep_table(
     sweep: str,
-    code_version: str,
-    records: dsl.Input[list[dsl.Artifact]],
+    storage_root: str,
+    run_id: str,
+    records: list,
     dataset: dsl.Input[dsl.Dataset],
     page: dsl.Output[dsl.HTML],
     table: dsl.Output[dsl.Markdown],
-    metrics: dsl.Output[dsl.Metrics],
 ):
-    """Give the table of all rows, seeds aggregated and the best row marked."""
+    """Give the table of all rows, seeds aggregated and the best row marked, and keep it in storage."""
     from assay import steps
 
-    made = steps.sweep_table(
+    record = steps.sweep_table(
         sweep=sweep,
-        record_paths=[record.path for record in records],
+        records=records,
+        storage_root=storage_root,
+        run_id=run_id,
         dataset_path=dataset.path,
         page_path=page.path,
         table_path=table.path,
-        metrics_path=metrics.path,
     )
-    metrics.metadata.update(made.metrics)
-    page.metadata.update(made.metadata)
+    page.metadata.update(record.described)

@@ -17,6 +17,9 @@ def submit(
     overrides: SetOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end; exit code 1 if it fails.")] = False,
     no_preflight: Annotated[bool, typer.Option("--no-preflight", help="Start without a look at the cluster.")] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Make everything anew, whatever the cache holds.")
+    ] = False,
 ) -> None:
     """Start the pipeline on the cluster and print where to see it."""
     from pipelines.cluster.client import NoKubernetes, connect
@@ -34,7 +37,7 @@ def submit(
         except NoKubernetes as error:
             typer.echo(f"preflight left out: {error}", err=True)
     cluster = connect(settings)
-    submitted = start(cluster, resolved, overrides=overrides)
+    submitted = start(cluster, resolved, overrides=overrides, again=no_cache)
     version = submitted.version
     typer.echo(f"{submitted.name}: run {submitted.run_id}")
     typer.echo(f"pipeline version {version.name} ({'uploaded' if version.uploaded else 'was there'})")

@@ -86,7 +86,7 @@ def set_schedule(cluster: Cluster, config: RunConfig, cron: Cron, *, force: bool
         cluster: Where.
         config: The resolved config; its name is that of the schedule.
         cron: When.
-        force: Train even where the source has not changed.
+        force: Train even where neither data, config nor code have changed.
 
     Raises:
         InputError: The config names what only this machine has, or an image whose tag can change.
@@ -95,8 +95,8 @@ def set_schedule(cluster: Cluster, config: RunConfig, cron: Cron, *, force: bool
     import kfp_server_api
 
     config = for_cluster(config, cluster.settings)
-    version = upload_graph(cluster, config)
-    values = parameters(config, skip_unchanged=not force)
+    version = upload_graph(cluster, config, skip_unchanged=not force)
+    values = parameters(config)
     experiment, account = cluster.experiment(), cluster.settings.service_account
     digest = hash_json([cron.expression, version.version_id, values, experiment, account])[:12]
     found = list_schedules(cluster, config.name)

@@ -27,7 +27,12 @@ class Submitted:
 
 
 def submit(
-    cluster: Cluster, config: RunConfig, *, overrides: list[str] | None = None, skip_unchanged: bool = False
+    cluster: Cluster,
+    config: RunConfig,
+    *,
+    overrides: list[str] | None = None,
+    skip_unchanged: bool = False,
+    again: bool = False,
 ) -> Submitted:
     """Start a run.
 
@@ -35,7 +40,8 @@ def submit(
         cluster: Where.
         config: The resolved config.
         overrides: What was changed on the command line; it names the variant.
-        skip_unchanged: End early where the source has not changed since the champion was trained.
+        skip_unchanged: End early where data, config and code are those of an earlier training.
+        again: Make everything anew, whatever the cluster's cache holds.
 
     Raises:
         InputError: The config names what only this machine has, or an image whose tag can change.
@@ -44,14 +50,14 @@ def submit(
     import kfp_server_api
 
     config = for_cluster(config, cluster.settings)
-    version = upload_graph(cluster, config)
+    version = upload_graph(cluster, config, skip_unchanged=skip_unchanged)
     name = f"{config.name} {variant(config, overrides)} {datetime.now(UTC):%Y%m%d-%H%M%S}"
     wanted = kfp_server_api.V2beta1Run(
         display_name=name,
         description=describe(config),
         experiment_id=cluster.experiment(),
         pipeline_version_reference=reference(version),
-        runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=parameters(config, skip_unchanged)),
+        runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=parameters(config, again=again)),
         service_account=cluster.settings.service_account,
     )
     # The server has no labels on runs: name and description carry what one looks for.
@@ -86,13 +92,14 @@ def for_cluster(config: RunConfig, settings: Settings) -> RunConfig:
     return config.model_copy(update={"storage": config.storage.model_copy(update={"root": root})})
 
 
-def upload_graph(cluster: Cluster, config: RunConfig) -> PipelineVersion:
+def upload_graph(cluster: Cluster, config: RunConfig, *, skip_unchanged: bool = False) -> PipelineVersion:
     """Compile the graph of a config and make sure that the server has it."""
     from pipelines.graphs.training import PIPELINE_NAME, compile_training_pipeline
 
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "training.yaml"
-        compile_training_pipeline(enabled_candidates(config), graph, cluster.settings, config.data.shards)
+        candidates, shards = enabled_candidates(config), config.data.shards
+        compile_training_pipeline(candidates, graph, cluster.settings, shards, skip_unchanged=skip_unchanged)
         return cluster.upload(graph, PIPELINE_NAME, describe(config))
 
 
@@ -105,11 +112,11 @@ def reference(version: PipelineVersion) -> Any:
     )
 
 
-def parameters(config: RunConfig, skip_unchanged: bool) -> dict[str, Any]:
-    """Return the values of the graph's parameters."""
+def parameters(config: RunConfig, *, again: bool = False) -> dict[str, Any]:
+    """Return the values of the graph's parameters; ``again``: unlike those of any run before, so nothing is reused."""
     from pipelines.graphs.training import pipeline_arguments
 
-    return pipeline_arguments(config, skip_unchanged=skip_unchanged)
+    return pipeline_arguments(config, epoch=f"{datetime.now(UTC):%Y%m%d-%H%M%S}" if again else "")
 
 
 def variant(config: RunConfig, overrides: list[str] | None) -> str:

@@ -21,8 +21,8 @@ from assay.storage.open import open_store
 if TYPE_CHECKING:
     from pipelines.cluster.client import Cluster
 
-# Parameters of the graph that are no property of what was trained.
-NOT_COMPARED = ("skip_unchanged", "run_id")
+SYSTEM = "system_"
+CONFIG_PARAMETER, ROOT_PARAMETER, CODE_PARAMETER = "system_config", "system_storage_root", "system_code_version"
 
 T = TypeVar("T")
 
@@ -177,7 +177,7 @@ def compare_on_cluster(cluster: Cluster, wanted: Sequence[str], experiment: str 
             sort_by="created_at desc",
             **cluster.scope,
         )
-        if "evaluate_config" in _given(run)
+        if CONFIG_PARAMETER in _given(run)
     )
     if wanted:
         known = list(listed)
@@ -188,7 +188,7 @@ def compare_on_cluster(cluster: Cluster, wanted: Sequence[str], experiment: str 
         found = list(islice(listed, limit))
     if not found:
         raise InputError(f"experiment '{name}': it has no training runs yet. `make submit` starts one.")
-    roots = {run.run_id: str(_given(run).get("storage_root", "")) for run in found}
+    roots = {run.run_id: str(_given(run).get(ROOT_PARAMETER, "")) for run in found}
     records, problems = _read([(root, run_id) for run_id, root in roots.items()])
     runs = [
         Run(
@@ -231,18 +231,14 @@ def _given(run: Any) -> dict[str, Any]:
 
 
 def _sections(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a graph as the sections of a config."""
-    sections: dict[str, Any] = {}
-    for name, value in given.items():
-        if name in NOT_COMPARED:
-            continue
-        if name == "storage_root":
-            sections["storage"] = {"root": value}
-        elif name in ("data", "runtime") or name.endswith("_config"):
-            sections[name.removesuffix("_config")] = json.loads(value)
-        else:
-            sections[name] = value
-    return sections
+    """Return the parameters of a graph as the sections of a config; those of another Assay's graph as they are."""
+    from pipelines.graphs.training import config_of
+
+    try:
+        sections = config_of(given).model_dump(mode="json", exclude={"version"})
+    except InputError:
+        sections = {name: value for name, value in given.items() if not name.startswith(SYSTEM)}
+    return {**sections, "code_version": given.get(CODE_PARAMETER, "")}
 
 
 def _pick(wanted: str, known: Sequence[T], where: str, id_of: Callable[[T], str]) -> T:

@@ -16,6 +16,20 @@ SHARED_MEMORY = ("shared-memory", "/dev/shm")
 # Pods have a read-only root and no home: what a step writes beside its outputs goes here.
 SCRATCH = ("scratch", "/tmp")
 STEP_LABEL = "assay.dev/step"
+# An hour more than any limit that is meant to hold.
+MARGIN_SECONDS = 3600
+
+
+def pipeline_config(settings: Settings) -> dsl.PipelineConfig:
+    """Return what holds for a whole run: its longest time, and how long its pods and logs are kept."""
+    # All three: the workflow engine's installation has values of its own for success and failure, which would win.
+    kept = round(settings.keep_finished_hours * 3600)
+    return dsl.PipelineConfig(
+        ttl_seconds_after_finished=kept,
+        ttl_seconds_after_success=kept,
+        ttl_seconds_after_failure=kept,
+        active_deadline_seconds=round(settings.run_deadline_hours * 3600),
+    )
 
 
 def place(task: dsl.PipelineTask, step: str, settings: Settings, accelerator_type: Any, accelerator_count: Any) -> None:
@@ -43,13 +57,23 @@ def place(task: dsl.PipelineTask, step: str, settings: Settings, accelerator_typ
     if profile.shared_memory:
         kubernetes.empty_dir_mount(task, *SHARED_MEMORY, medium="Memory", size_limit=profile.shared_memory)
     kubernetes.set_timeout(task, profile.timeout_minutes * 60)
-    if profile.retries:
-        task.set_retry(
-            num_retries=profile.retries,
-            backoff_duration=f"{settings.backoff.seconds}s",
-            backoff_factor=settings.backoff.factor,
-            backoff_max_duration=f"{settings.backoff.most_seconds}s",
-        )
+    _retries(task, profile, settings)
+
+
+def _retries(task: dsl.PipelineTask, profile: Profile, settings: Settings) -> None:
+    """Ask for further attempts. What ends them at once is in the workflow engine's defaults: manifests/kubeflow.sh.
+
+    Zero is said, too: a task without a policy would take the number of the engine's defaults.
+    """
+    # The engine counts it from the first attempt's start and ends whatever runs then, so it has to be longer than all
+    # attempts; the run's own deadline is the one that may end a healthy one.
+    longest = max((profile.retries + 1) * profile.timeout_minutes * 60, round(settings.run_deadline_hours * 3600))
+    task.set_retry(
+        num_retries=profile.retries,
+        backoff_duration=f"{settings.backoff.seconds}s",
+        backoff_factor=settings.backoff.factor,
+        backoff_max_duration=f"{longest + MARGIN_SECONDS}s",
+    )
 
 
 def _resources(task: dsl.PipelineTask, profile: Profile, accelerator_type: Any, accelerator_count: Any) -> None:
@@ -57,6 +81,8 @@ def _resources(task: dsl.PipelineTask, profile: Profile, accelerator_type: Any, 
     if profile.cpu_limit:
         task.set_cpu_limit(profile.cpu_limit)
     if profile.accelerator:
+        # Both become strings inside the task: without this the graph around it would not hand their values in.
+        task.register_pipeline_channels([accelerator_type, accelerator_count])
         task.set_accelerator_type(accelerator_type).set_accelerator_limit(accelerator_count)
 
 

@@ -1,20 +1,20 @@
 """The sweep graph: ingest, preprocess and augment once, then every row from every seed in parallel, then the table."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from kfp import compiler, dsl
 
+from assay.config import write_brief
 from assay.hashing import code_version
 from assay.sweep.parts import list_items
 from assay.sweep.spec import Sweep
-from components.augment.component import augment
-from components.ingest.component import ingest
-from components.preprocess.component import preprocess
+from components.augment.component import augment as augment_step
+from components.ingest.component import ingest as ingest_step
+from components.preprocess.component import preprocess as preprocess_step
 from components.sweep_row.component import sweep_row
 from components.sweep_table.component import sweep_table
-from pipelines.graphs.placement import place
+from pipelines.graphs.placement import pipeline_config, place
 from pipelines.settings import Settings
 
 PIPELINE_NAME = "assay-sweep"
@@ -37,49 +37,52 @@ def build_sweep_pipeline(settings: Settings | None = None, parallel: int = 4) ->
     @dsl.pipeline(
         name=PIPELINE_NAME,
         description="Runs that differ in named fields of the config, and their table.",
-        pipeline_config=dsl.PipelineConfig(
-            ttl_seconds_after_finished=round(limits.keep_finished_hours * 3600),
-            active_deadline_seconds=round(limits.run_deadline_hours * 3600),
-        ),
+        pipeline_config=pipeline_config(limits),
     )
     def sweep_rows(
         name: str,
-        seed: int,
-        storage_root: str,
-        data: str,
-        augment_config: str,
-        runtime: str,
-        sweep: str,
-        items: list,  # type: ignore[type-arg]
-        code_version: str,
-        accelerator_type: str = limits.accelerator.type,
-        accelerator_count: str = limits.accelerator.count,
+        system_storage_root: str,
+        system_code_version: str,
+        system_sweep: str,
+        system_items: list,  # type: ignore[type-arg]
+        seed: int = 0,
+        data: str = "",
+        augment: str = "",
+        sweep: str = "",
+        system_runtime: str = "",
+        system_run_id: str = "",
+        system_accelerator_type: str = limits.accelerator.type,
+        system_accelerator_count: str = limits.accelerator.count,
     ) -> None:
+        root, code, runtime = system_storage_root, system_code_version, system_runtime
+
         def placed(step: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
             if settings is not None:
-                place(task, step, settings, accelerator_type, accelerator_count)
+                place(task, step, settings, system_accelerator_type, system_accelerator_count)
             return task
 
-        found = placed("ingest", ingest(data=data, storage_root=storage_root, name=name, skip_unchanged=False))
-        found.set_caching_options(False)
-        made = preprocess(
-            data=data, snapshot=found.outputs["Output"], seed=seed, runtime=runtime, code_version=code_version
-        )
+        found = ingest_step(data=data, storage_root=root, name=name, config_fingerprint="", skip_unchanged=False)
+        snapshot = placed("ingest", found).set_caching_options(False).outputs["Output"]
+        made = preprocess_step(data=data, snapshot=snapshot, seed=seed, runtime=runtime, code_version=code)
         dataset = placed("preprocess", made).outputs["dataset"]
-        shown = augment(config=augment_config, runtime=runtime, seed=seed, code_version=code_version, dataset=dataset)
+        shown = augment_step(config=augment, runtime=runtime, seed=seed, code_version=code, dataset=dataset)
         policy = placed("augment", shown).outputs["policy"]
-        with dsl.ParallelFor(items, parallelism=parallel, name="rows") as item:
-            run = sweep_row(
-                sweep=sweep,
-                item=item,
-                storage_root=storage_root,
-                code_version=code_version,
-                dataset=dataset,
-                policy=policy,
+        with dsl.ParallelFor(system_items, parallelism=parallel, name="rows") as item:
+            row = sweep_row(
+                sweep=system_sweep, item=item, storage_root=root, code_version=code, dataset=dataset, policy=policy
             )
-            record = placed(ROWS_LIKE, run).outputs["record"]
-        table = sweep_table(sweep=sweep, code_version=code_version, records=dsl.Collected(record), dataset=dataset)
-        placed("sweep_table", table)
+            placed(ROWS_LIKE, row)
+        table = sweep_table(
+            sweep=system_sweep,
+            storage_root=root,
+            # The local runner does not know the placeholder.
+            run_id=system_run_id if settings is None else dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            # Addresses, not artifacts: Kubeflow reads a list of artifacts from the bucket of its first alone.
+            records=dsl.Collected(row.outputs["Output"]),
+            dataset=dataset,
+        )
+        # Never cached: it leaves the tables under the run's own id.
+        placed("sweep_table", table).set_caching_options(False)
 
     return sweep_rows
 
@@ -95,20 +98,19 @@ def compile_sweep_pipeline(output: Path, settings: Settings | None = None) -> No
     compiler.Compiler().compile(build_sweep_pipeline(settings), str(output))
 
 
-def sweep_arguments(sweep: Sweep) -> dict[str, Any]:
-    """Return the values of the graph's parameters for a sweep."""
-
-    def section(name: str) -> str:
-        return json.dumps(getattr(sweep.base, name).model_dump(mode="json"), sort_keys=True)
-
+def sweep_arguments(sweep: Sweep, *, epoch: str = "") -> dict[str, Any]:
+    """Return the values of the graph's parameters for a sweep; see `pipelines.graphs.training.pipeline_arguments`."""
+    base = sweep.base
+    sections = {"data": base.data, "augment": base.augment, "system_runtime": base.runtime}
+    changed = {name: write_brief(section) for name, section in sections.items()}
     return {
-        "name": sweep.base.name,
-        "seed": sweep.base.seed,
-        "storage_root": sweep.base.storage.root,
-        "data": section("data"),
-        "augment_config": section("augment"),
-        "runtime": section("runtime"),
-        "sweep": sweep.to_json(),
-        "items": list_items(sweep),
-        "code_version": code_version(),
+        "name": base.name,
+        **({"seed": base.seed} if base.seed else {}),
+        **{name: text for name, text in changed.items() if text},
+        # For whoever looks at the run; the steps read all of it from the parameter below.
+        "sweep": f"{sweep.spec.name}: {len(sweep.rows)} rows, {len(sweep.spec.seeds)} seeds, {sweep.spec.candidate}",
+        "system_sweep": sweep.to_json(),
+        "system_items": list_items(sweep),
+        "system_storage_root": base.storage.root,
+        "system_code_version": f"{code_version()} {epoch}".rstrip(),
     }

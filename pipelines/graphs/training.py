@@ -1,32 +1,46 @@
-"""The training graph: ingest, preprocess, augment, three candidates, evaluate, promote."""
+"""The training graph: ingest, preprocess, augment, three candidates, evaluate, promote.
 
-import json
+It is as flat as can be: each layer (a condition, an exit handler, a loop) costs a pod of Kubeflow's before its first
+step, and hides its steps one layer deeper in Kubeflow's page of a run.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kfp import compiler, dsl
 
-from assay.config import CANDIDATES, RunConfig
+from assay.config import CANDIDATES, SCHEMA_VERSION, RunConfig, read_brief, write_brief
 from assay.errors import InputError
 from assay.hashing import code_version
-from components.augment.component import augment
-from components.baseline.component import baseline
-from components.evaluate.component import evaluate
-from components.finetune.component import finetune
-from components.ingest.component import ingest
-from components.notify.component import notify
-from components.preprocess.component import merge_shards, preprocess, preprocess_shard
-from components.promote.component import promote
-from components.search.component import search
-from pipelines.graphs.placement import place
+from assay.registry.trained import config_fingerprint
+from components.augment.component import augment as augment_step
+from components.baseline.component import baseline as baseline_step
+from components.evaluate.component import evaluate as evaluate_step
+from components.finetune.component import finetune as finetune_step
+from components.ingest.component import ingest as ingest_step
+from components.notify.component import notify as notify_step
+from components.preprocess.component import merge_shards, preprocess_shard
+from components.preprocess.component import preprocess as preprocess_step
+from components.promote.component import promote as promote_step
+from components.search.component import search as search_step
+from pipelines.graphs.placement import pipeline_config, place
 from pipelines.settings import Settings
 
 PIPELINE_NAME = "assay-training"
-COMPONENTS = {"baseline": baseline, "search": search, "finetune": finetune}
+# Sections of the config that are parameters of their own, by the names of both.
+SECTIONS = ("data", "augment", *CANDIDATES, "evaluate", "promote")
+# Kubeflow shows parameters in the order of their names: what is no property of the experiment comes last.
+SYSTEM = "system_"
 
 
 def build_training_pipeline(
-    candidates: tuple[str, ...], settings: Settings | None = None, shards: int = 1, image: str | None = None
+    candidates: tuple[str, ...],
+    settings: Settings | None = None,
+    shards: int = 1,
+    image: str | None = None,
+    *,
+    skip_unchanged: bool = False,
 ) -> Any:
     """Build the graph for a set of candidates.
 
@@ -36,81 +50,82 @@ def build_training_pipeline(
     Args:
         candidates: Of ``baseline``, ``search`` and ``finetune``.
         settings: Where each step runs on a cluster; None: on this machine. The steps and their inputs are
-            the same. A cluster's graph also has an exit handler, whose body the local runner would skip
-            without a word as soon as it holds a condition.
+            the same. A cluster's graph has an exit handler where the settings name a webhook, which is told.
         shards: Preprocess so many parts of the source in parallel, then merge them.
         image: Without settings: what every step runs in, where the runner has containers.
+        skip_unchanged: End after ingest where data, config and code are those of an earlier training.
 
     Returns:
         A Kubeflow pipeline whose parameters are those of `pipeline_arguments`.
     """
     limits = settings or Settings()
+    components = {"baseline": baseline_step, "search": search_step, "finetune": finetune_step}
 
     @dsl.pipeline(
         name=PIPELINE_NAME,
         description="From labelled images to a champion model that one can defend.",
-        pipeline_config=dsl.PipelineConfig(
-            ttl_seconds_after_finished=round(limits.keep_finished_hours * 3600),
-            active_deadline_seconds=round(limits.run_deadline_hours * 3600),
-        ),
+        pipeline_config=pipeline_config(limits),
     )
     def training(
         name: str,
-        seed: int,
-        storage_root: str,
-        data: str,
-        augment_config: str,
-        baseline_config: str,
-        search_config: str,
-        finetune_config: str,
-        evaluate_config: str,
-        promote_config: str,
-        runtime: str,
-        code_version: str,
-        skip_unchanged: bool = False,
-        run_id: str = "",
-        accelerator_type: str = limits.accelerator.type,
-        accelerator_count: str = limits.accelerator.count,
+        system_storage_root: str,
+        system_code_version: str,
+        system_config: str,
+        seed: int = 0,
+        data: str = "",
+        augment: str = "",
+        baseline: str = "",
+        search: str = "",
+        finetune: str = "",
+        evaluate: str = "",
+        promote: str = "",
+        system_runtime: str = "",
+        system_run_id: str = "",
+        system_accelerator_type: str = limits.accelerator.type,
+        system_accelerator_count: str = limits.accelerator.count,
     ) -> None:
+        root, code, runtime = system_storage_root, system_code_version, system_runtime
+        sections = {"baseline": baseline, "search": search, "finetune": finetune}
+
         def placed(step: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
             if settings is not None:
-                place(task, step, settings, accelerator_type, accelerator_count)
+                place(task, step, settings, system_accelerator_type, system_accelerator_count)
             elif image is not None:
                 task.set_container_image(image)
             return task
 
         def preprocessed(snapshot: Any) -> Any:
-            shared = {"data": data, "snapshot": snapshot, "seed": seed, "code_version": code_version}
+            shared = {"data": data, "snapshot": snapshot, "seed": seed, "code_version": code}
             if shards == 1:
-                return placed("preprocess", preprocess(runtime=runtime, **shared)).outputs["dataset"]
+                return placed("preprocess", preprocess_step(runtime=runtime, **shared)).outputs["dataset"]
             with dsl.ParallelFor(list(range(shards)), parallelism=limits.parallel_shards, name="shards") as index:
-                part = placed("preprocess", preprocess_shard(index=index, count=shards, runtime=runtime, **shared))
-            parts = dsl.Collected(part.outputs["shard"])
-            return placed("preprocess", merge_shards(shards=parts, code_version=code_version)).outputs["dataset"]
+                part = preprocess_shard(index=index, count=shards, runtime=runtime, storage_root=root, **shared)
+                placed("preprocess", part)
+            # Addresses, not artifacts: Kubeflow reads a list of artifacts from the bucket of its first alone.
+            parts = dsl.Collected(part.outputs["Output"])
+            return placed("preprocess", merge_shards(shards=parts, code_version=code)).outputs["dataset"]
 
         def train_and_judge(snapshot: Any) -> None:
             dataset = preprocessed(snapshot)
-            common = {"runtime": runtime, "seed": seed, "code_version": code_version, "dataset": dataset}
-            policy = placed("augment", augment(config=augment_config, **common)).outputs["policy"]
-            configs = {"baseline": baseline_config, "search": search_config, "finetune": finetune_config}
+            common = {"runtime": runtime, "seed": seed, "code_version": code, "dataset": dataset}
+            policy = placed("augment", augment_step(config=augment, **common)).outputs["policy"]
             models = {
                 candidate: placed(
                     candidate,
-                    COMPONENTS[candidate](
-                        config=configs[candidate], storage_root=storage_root, policy=policy, **common
-                    ),
+                    components[candidate](config=sections[candidate], storage_root=root, policy=policy, **common),
                 ).outputs["model"]
                 for candidate in candidates
             }
-            evaluation = placed("evaluate", evaluate(config=evaluate_config, **common, **models))
-            decided = promote(
-                config=promote_config,
+            evaluation = placed("evaluate", evaluate_step(config=evaluate, **common, **models))
+            decided = promote_step(
+                config=promote,
                 runtime=runtime,
                 seed=seed,
                 name=name,
-                storage_root=storage_root,
+                storage_root=root,
                 # The local runner does not know the placeholder.
-                run_id=run_id if settings is None else dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+                run_id=system_run_id if settings is None else dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+                config_fingerprint=system_config,
                 dataset=dataset,
                 evaluation=evaluation.outputs["evaluation"],
             )
@@ -118,18 +133,25 @@ def build_training_pipeline(
             placed("promote", decided).set_caching_options(False)
 
         def whole_run() -> None:
-            ingested = placed(
-                "ingest", ingest(data=data, storage_root=storage_root, name=name, skip_unchanged=skip_unchanged)
+            found = ingest_step(
+                data=data,
+                storage_root=root,
+                name=name,
+                config_fingerprint=system_config,
+                skip_unchanged=skip_unchanged,
             )
             # Never cached: only a look at the source tells whether it has changed.
-            ingested.set_caching_options(False)
-            with dsl.If(ingested.outputs["Output"] != "", name="data-to-train-on"):
-                train_and_judge(ingested.outputs["Output"])
+            snapshot = placed("ingest", found).set_caching_options(False).outputs["Output"]
+            if not skip_unchanged:
+                train_and_judge(snapshot)
+                return
+            with dsl.If(snapshot != "", name="something-changed"):
+                train_and_judge(snapshot)
 
-        if settings is None:
+        if settings is None or settings.webhook is None:
             whole_run()
             return
-        told = notify(name=name, public_url=settings.public_url or "", webhook=settings.webhook or "")
+        told = notify_step(name=name, public_url=settings.public_url or "", webhook=settings.webhook)
         with dsl.ExitHandler(placed("notify", told), name="training"):
             whole_run()
 
@@ -137,7 +159,12 @@ def build_training_pipeline(
 
 
 def compile_training_pipeline(
-    candidates: tuple[str, ...], output: Path, settings: Settings | None = None, shards: int = 1
+    candidates: tuple[str, ...],
+    output: Path,
+    settings: Settings | None = None,
+    shards: int = 1,
+    *,
+    skip_unchanged: bool = False,
 ) -> None:
     """Write the graph as Kubeflow's IR YAML.
 
@@ -146,33 +173,61 @@ def compile_training_pipeline(
         output: The file; its folder is made.
         settings: As in `build_training_pipeline`.
         shards: As in `build_training_pipeline`.
+        skip_unchanged: As in `build_training_pipeline`.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(build_training_pipeline(candidates, settings, shards), str(output))
+    pipeline = build_training_pipeline(candidates, settings, shards, skip_unchanged=skip_unchanged)
+    compiler.Compiler().compile(pipeline, str(output))
 
 
-def pipeline_arguments(config: RunConfig, *, skip_unchanged: bool = False) -> dict[str, Any]:
+def pipeline_arguments(config: RunConfig, *, epoch: str = "") -> dict[str, Any]:
     """Return the values of the graph's parameters for a config.
 
-    Sections travel as JSON strings, one for each step: Kubeflow's own structs turn integers into floats, and
-    a step whose section has not changed keeps its place in the cache.
+    A section travels as one readable line of what differs from its defaults (`assay.config.write_brief`), one that
+    differs in nothing not at all: Kubeflow's page that compares runs shows parameters as they are. Kubeflow's own
+    structs would turn integers into floats, and a step whose section has not changed keeps its place in the cache.
+
+    Args:
+        config: The resolved config.
+        epoch: Anything new here makes every step run again: it is among the inputs of all that are cached.
     """
     if "'" in config.storage.root:
         raise InputError(
             f"storage.root: a quotation mark cannot stand in the path of the object storage. "
             f"Received: {config.storage.root}. Choose another folder."
         )
-
-    def section(name: str) -> str:
-        return json.dumps(getattr(config, name).model_dump(mode="json"), sort_keys=True)
-
+    sections = {name: write_brief(getattr(config, name)) for name in SECTIONS}
+    runtime = write_brief(config.runtime)
     return {
         "name": config.name,
-        "seed": config.seed,
-        "storage_root": config.storage.root,
-        "data": section("data"),
-        **{f"{step}_config": section(step) for step in ("augment", *CANDIDATES, "evaluate", "promote")},
-        "runtime": section("runtime"),
-        "code_version": code_version(),
-        "skip_unchanged": skip_unchanged,
+        **({"seed": config.seed} if config.seed else {}),
+        **{name: text for name, text in sections.items() if text},
+        **({f"{SYSTEM}runtime": runtime} if runtime else {}),
+        f"{SYSTEM}storage_root": config.storage.root,
+        f"{SYSTEM}code_version": f"{code_version()} {epoch}".rstrip(),
+        f"{SYSTEM}config": config_fingerprint(config),
     }
+
+
+def config_of(arguments: Mapping[str, Any]) -> RunConfig:
+    """Return the config that `pipeline_arguments` made parameters of; defaults are those of this code.
+
+    Raises:
+        InputError: They are not of this graph, or of one that another version of this code made.
+    """
+    defaults = RunConfig(version=SCHEMA_VERSION)
+    values = {
+        name: read_brief(type(getattr(defaults, name)), str(arguments.get(given, "")), name)
+        for name, given in {**{name: name for name in SECTIONS}, "runtime": f"{SYSTEM}runtime"}.items()
+    }
+    try:
+        return RunConfig(
+            version=SCHEMA_VERSION,
+            name=arguments["name"],
+            # Numbers come back from Kubeflow as floats.
+            seed=int(arguments.get("seed", 0)),
+            storage={"root": arguments[f"{SYSTEM}storage_root"]},
+            **values,
+        )
+    except KeyError as error:
+        raise InputError(f"no run of this pipeline: its parameter {error.args[0]} is missing.") from error

@@ -150,10 +150,12 @@ def _run_graph(
 
         from pipelines.graphs.training import build_training_pipeline, pipeline_arguments
 
-        pipeline = build_training_pipeline(enabled_candidates(config), image=containers.image if containers else None)
+        pipeline = build_training_pipeline(
+            enabled_candidates(config), image=containers.image if containers else None, skip_unchanged=skip_unchanged
+        )
         # The run's folder names it in `assay compare`.
         run_id = events.parent.name
-        arguments = {**pipeline_arguments(config, skip_unchanged=skip_unchanged), "run_id": run_id}
+        arguments = {**pipeline_arguments(config), "system_run_id": run_id}
         variables = {EVENTS_VARIABLE: str(events), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
         cache = runs_dir / "cache"
         with contextlib.ExitStack() as ended:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assay import steps
-from assay.config import parse_config
+from assay.config import DataConfig, write_brief
+from assay.errors import AssayError
 from assay.observability.progress import EVENTS_VARIABLE
-
-
-def section(name: str, **values: object) -> str:
-    config = parse_config({"version": 1, name: values})
-    return json.dumps(getattr(config, name).model_dump(mode="json"))
+from assay.steps import frame
 
 
 @pytest.fixture
@@ -31,14 +30,13 @@ def read(path: Path) -> list[dict]:
 
 def ingest(folder: Path, source: str, *, skip_unchanged: bool = False) -> steps.StepRecord:
     folder.mkdir(exist_ok=True)
-    data = section("data", source=source)
     return steps.ingest(
-        data=data,
+        data=write_brief(DataConfig(source=source)),
         storage_root=str(folder / "store"),
         name="tiny",
+        config_fingerprint="0123",
         skip_unchanged=skip_unchanged,
         quality_path=str(folder / "quality.html"),
-        metrics_path=str(folder / "metrics"),
     )
 
 
@@ -52,14 +50,76 @@ def test_wrong_input_ends_a_step_with_2_and_one_line(events: Path, tmp_path: Pat
     assert error["exit_code"] == 2
 
 
-def test_a_step_says_when_it_starts_and_ends_and_leaves_its_metrics(events: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def pod(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where a container's last words go, as in a pod."""
+    path = tmp_path / "termination-log"
+    path.touch()
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setattr(frame, "TERMINATION_LOG", path)
+    return path
+
+
+def test_wrong_input_is_told_to_the_workflow_engine_as_such(pod: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        ingest(tmp_path / "work", str(tmp_path / "absent"))
+    said = pod.read_text(encoding="utf-8")
+    assert said.startswith("wrong input: ")
+    assert "absent" in said
+
+
+def test_what_may_pass_is_not_told_as_wrong_input(pod: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped, frame.step("baseline"):
+        raise AssayError("gs://bucket/x: the storage service cannot be used.")
+    assert stopped.value.code == 1
+    assert pod.read_text(encoding="utf-8") == "gs://bucket/x: the storage service cannot be used."
+    assert capsys.readouterr().err.splitlines()[-1] == "baseline: gs://bucket/x: the storage service cannot be used."
+    with pytest.raises(KeyError), frame.step("baseline"):
+        raise KeyError("no such thing")
+    assert pod.read_text(encoding="utf-8").startswith("a bug")
+
+
+def test_a_long_error_keeps_its_beginning(pod: Path) -> None:
+    with pytest.raises(SystemExit), frame.step("baseline"):
+        raise AssayError("ä" * 5000)
+    assert len(pod.read_bytes()) <= frame.TERMINATION_BYTES
+
+
+def test_outside_of_a_pod_nothing_is_written_for_it(monkeypatch: pytest.MonkeyPatch, pod: Path) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
+    with pytest.raises(SystemExit), frame.step("baseline"):
+        raise AssayError("no")
+    assert pod.read_bytes() == b""
+
+
+def test_an_end_from_outside_cleans_up_before_it_ends(pod: Path) -> None:
+    cleaned = []
+    with pytest.raises(SystemExit) as stopped, frame.step("search"):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            cleaned.append(True)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert cleaned
+    assert "SIGTERM" in pod.read_text(encoding="utf-8")
+
+
+def test_what_the_cache_names_and_storage_has_lost_is_said_with_the_way_out(pod: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stopped, frame.step("baseline", inputs={"dataset": str(tmp_path / "dataset")}):
+        pytest.fail("the body must not run")
+    assert stopped.value.code == 2
+    assert "dataset" in pod.read_text(encoding="utf-8")
+    assert "NO_CACHE=1" in pod.read_text(encoding="utf-8")
+
+
+def test_a_step_says_when_it_starts_and_ends_and_what_it_measured(events: Path, tmp_path: Path) -> None:
     record = ingest(tmp_path / "work", "demo://tissue?images=24&size=32&slides=6")
     assert [event["event"] for event in read(events) if event["event"] in ("started", "finished")] == [
         "started",
         "finished",
     ]
     assert record.metrics["images"] == 24
-    assert json.loads((tmp_path / "work" / "metrics").read_text(encoding="utf-8")) == record.metrics
+    assert record.described == {**record.metrics, **record.metadata}
     assert record.metadata["code_version"]
     assert Path(record.value).is_dir()
 
@@ -72,26 +132,29 @@ def test_the_same_data_give_the_same_snapshot_and_nothing_is_skipped_before_a_mo
 
 
 def test_parts_of_preprocessing_join_to_what_one_task_gives(tmp_path: Path) -> None:
-    snapshot = ingest(tmp_path / "work", "demo://tissue?images=60&size=32&slides=12").value
-    given: dict[str, Any] = {
-        "data": section("data", source="demo://tissue?images=60&size=32&slides=12"),
-        "snapshot": snapshot,
-        "seed": 0,
-        "runtime": section("runtime"),
-        "metrics_path": str(tmp_path / "metrics"),
-    }
+    source = "demo://tissue?images=60&size=32&slides=12"
+    given: dict[str, Any] = {"data": write_brief(DataConfig(source=source)), "seed": 0, "runtime": ""}
+    given["snapshot"] = ingest(tmp_path / "work", source).value
     whole = steps.preprocess(**given, dataset_path=str(tmp_path / "whole"))
-    parts = [str(tmp_path / f"part{index}") for index in range(3)]
-    for index, part in enumerate(parts):
-        # Kubeflow hands numbers of a loop over as floats.
-        steps.preprocess_shard(**{**given, "index": float(index), "count": 3.0}, shard_path=part)
-    joined = steps.merge_shards(
-        shard_paths=parts, dataset_path=str(tmp_path / "joined"), metrics_path=given["metrics_path"]
-    )
+    root = str(tmp_path / "store")
+    # Kubeflow hands numbers of a loop over as floats.
+    uris = [
+        steps.preprocess_shard(**given, storage_root=root, index=float(part), count=3.0).value  # type: ignore[arg-type]
+        for part in range(3)
+    ]
+    assert len(set(uris)) == 3
+    joined = steps.merge_shards(shards=uris, dataset_path=str(tmp_path / "joined"))
     assert joined.metadata["dataset_fingerprint"] == whole.metadata["dataset_fingerprint"]
     for file in (tmp_path / "whole").rglob("*.npy"):
         assert file.read_bytes() == (tmp_path / "joined" / file.relative_to(tmp_path / "whole")).read_bytes()
+    # A part made again, as where a pod was lost, lies where it lay.
+    again = steps.preprocess_shard(**given, storage_root=root, index=1, count=3).value
+    assert again == uris[1]
+    shutil.rmtree(uris[2])
+    with pytest.raises(SystemExit) as stopped:
+        steps.merge_shards(shards=uris, dataset_path=str(tmp_path / "broken"))
+    assert stopped.value.code == 2
 
 
 def test_metrics_that_are_no_numbers_are_left_out() -> None:
-    assert steps._finite({"a": 1, "b": float("nan"), "c": float("inf")}) == {"a": 1.0}
+    assert frame.finite({"a": 1, "b": float("nan"), "c": float("inf")}) == {"a": 1.0}

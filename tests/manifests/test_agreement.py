@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
 import yaml
 
 from assay.search.cluster import SEARCH_LABEL, worker_job
+from assay.steps.frame import WRONG_INPUT
 from pipelines.graphs.placement import STEP_LABEL
 from pipelines.settings import SPOT_LABEL, Profile, Settings, load_settings
 from tests.manifests.conftest import MANIFESTS, Render, named
 
 EFFECTS = {"NO_SCHEDULE": "NoSchedule", "PREFER_NO_SCHEDULE": "PreferNoSchedule", "NO_EXECUTE": "NoExecute"}
 KIND_SETTINGS = MANIFESTS / "kind" / "settings.yaml"
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}, namespace: kubeflow}}
+spec: {{template: {{spec: {{containers: [{{name: {container}, image: i, env: {env}}}]}}}}}}
+---"""
+KUBEFLOW = (
+    DEPLOYMENT.format(
+        name="workflow-controller",
+        container="workflow-controller",
+        env='[{name: TRANSIENT_ERROR_PATTERN, value: "(?i)(spot)"}]',
+    )
+    + DEPLOYMENT.format(
+        name="ml-pipeline", container="ml-pipeline-api-server", env='[{name: PUBLISH_LOGS, value: "true"}]'
+    )
+    + DEPLOYMENT.format(name="mysql", container="mysql", env="[]")
+    + """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: workflow-controller-configmap, namespace: kubeflow}
+data: {executor: kept, workflowDefaults: theirs}
+"""
+)
 
 
 class Pool:
@@ -172,8 +199,6 @@ def test_policies_select_the_labels_that_pods_carry(render: Render) -> None:
 def test_search_workers_of_kind_get_a_priority_class_that_exists(
     render: Render, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import json
-
     monkeypatch.setenv("ASSAY_SETTINGS", str(KIND_SETTINGS))
     profile = json.loads(load_settings().environment["ASSAY_SEARCH_WORKER_POD"])
     pod = {
@@ -185,7 +210,60 @@ def test_search_workers_of_kind_get_a_priority_class_that_exists(
     assert job["spec"]["template"]["spec"]["priorityClassName"] in priorities
     # Workers give way to steps, and the autoscaler still makes nodes for them.
     assert -10 < priorities["assay-search"]["value"] < priorities["assay-run"]["value"]
-    assert '"podPriorityClassName":"assay-run"' in (MANIFESTS / "kubeflow.sh").read_text()
+
+
+def test_runs_never_drive_out_anything_least_of_all_kubeflow(render: Render) -> None:
+    priorities = named(render("base"), "PriorityClass")
+    for name in ("assay-run", "assay-search"):
+        assert priorities[name]["value"] <= 0
+        assert priorities[name]["preemptionPolicy"] == "Never"
+    assert not any(one.get("globalDefault") for one in priorities.values())
+    assert priorities["assay-kubeflow"]["value"] > 0
+
+
+@pytest.fixture(scope="session")
+def kubeflow(kubectl: str, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Parts of Kubeflow as it comes, rendered with manifests/kubeflow over them."""
+    folder = tmp_path_factory.mktemp("kubeflow")
+    shutil.copytree(MANIFESTS / "kubeflow", folder / "over")
+    (folder / "as-it-comes.yaml").write_text(KUBEFLOW, encoding="utf-8")
+    (folder / "kustomization.yaml").write_text("resources: [as-it-comes.yaml]\ncomponents: [over]\n", encoding="utf-8")
+    result = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return list(yaml.safe_load_all(result.stdout))
+
+
+def test_all_of_kubeflow_stands_above_runs(kubeflow: list[dict[str, Any]], render: Render) -> None:
+    deployments = named(kubeflow, "Deployment")
+    assert set(deployments) == {"workflow-controller", "ml-pipeline", "mysql"}
+    for deployment in deployments.values():
+        assert deployment["spec"]["template"]["spec"]["priorityClassName"] == "assay-kubeflow"
+    storage = named(render("overlays/kind"), "Deployment")["assay-storage"]
+    assert storage["spec"]["template"]["spec"]["priorityClassName"] == "assay-kubeflow"
+
+
+def test_kubeflows_own_variables_stay_and_ours_come_to_them(kubeflow: list[dict[str, Any]]) -> None:
+    found = {
+        name: {one["name"]: one["value"] for one in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+        for name, deployment in named(kubeflow, "Deployment").items()
+        if name != "mysql"
+    }
+    assert found["workflow-controller"] == {"TRANSIENT_ERROR_PATTERN": "(?i)(spot)", "DEFAULT_REQUEUE_TIME": "1s"}
+    assert found["ml-pipeline"]["PUBLISH_LOGS"] == "true"
+    assert json.loads(found["ml-pipeline"]["COMPILED_PIPELINE_SPEC_PATCH"]) == {"podPriorityClassName": "assay-run"}
+
+
+def test_what_a_step_says_of_wrong_input_is_what_the_engine_ends_a_run_for(kubeflow: list[dict[str, Any]]) -> None:
+    config = named(kubeflow, "ConfigMap")["workflow-controller-configmap"]["data"]
+    assert config["executor"] == "kept"
+    strategy = yaml.safe_load(config["workflowDefaults"])["spec"]["templateDefaults"]["retryStrategy"]
+    assert strategy["retryPolicy"] == "Always"
+    assert f'not (lastRetry.message contains "{WRONG_INPUT}")' in strategy["expression"]
+    # Layers around a pod have no message: they do not try again what was tried again below them.
+    assert 'lastRetry.message != "" &&' in strategy["expression"]
+    backoff, limit = strategy["backoff"], int(strategy["limit"])
+    waits = [min(int(backoff["cap"]), int(backoff["duration"]) * int(backoff["factor"]) ** n) for n in range(limit)]
+    assert sum(waits) > 120, "a driver outlives two minutes without the metadata store"
 
 
 def test_kinds_steps_are_sent_to_the_storage_that_is_there(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:

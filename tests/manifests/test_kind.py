@@ -20,6 +20,7 @@ from tests.manifests.conftest import MANIFESTS, ROOT
 NODES = {"gpu": "gpu-node", "search": "spot-node", "cpu": "cpu-node"}
 KUBECTL = """#!/usr/bin/env bash
 echo "kubectl $*" >>"$CALLS"
+[[ $* != *"apply -k"*/.kubeflow-* ]] || cat "$3/kustomization.yaml" >>"$CALLS"
 case "$*" in
   *"version --client"*) echo "Client Version: v1.34.0" ;;
   *"get nodes -l assay.dev/pool=gpu"*) printf 'node/gpu-node\\nnode/spot-node\\n' ;;
@@ -36,6 +37,7 @@ esac
 KIND = """#!/usr/bin/env bash
 echo "kind $*" >>"$CALLS"
 [[ $1 != version ]] || echo "kind v$KIND_VERSION go1.24 linux/amd64"
+[[ $* != "get clusters" ]] || echo "${CLUSTERS:-}"
 """
 CURL = """#!/usr/bin/env bash
 echo "curl $*" >>"$CALLS"
@@ -105,8 +107,28 @@ def test_kind_up_makes_the_cluster_of_the_pinned_node_and_gives_each_gpu_node_it
     assert f"--image {image} " in calls and "kind/cluster.yaml" in calls
     for node in ("gpu-node", "spot-node"):
         assert f"kubectl patch node/{node} --subresource=status" in calls
-    order = [calls.index(part) for part in ("cluster-scoped-resources", "crd/applications", "env/platform-agnostic")]
+    parts = (
+        "base/priorities.yaml",
+        "cluster-scoped-resources",
+        "crd/applications",
+        "env/platform-agnostic",
+        "../kubeflow",
+    )
+    order = [calls.index(part) for part in parts]
     assert order == sorted(order) and calls.index("overlays/kind") > order[-1]
+    # Kubeflow's parts of version 1 are not waited for.
+    assert "deployment/workflow-controller" in calls and "deployment/cache-server" not in calls
+    assert "--all" not in calls
+
+
+def test_kind_up_takes_another_node_image_and_goes_on_from_what_is_there(script: Script) -> None:
+    result, calls = script("kind/up.sh", KIND_NODE_IMAGE="assay-rig/node:1")
+    assert result.returncode == 0, result.stderr
+    assert "--image assay-rig/node:1 " in calls
+    result, calls = script("kind/up.sh", CLUSTERS="assay")
+    assert result.returncode == 0, result.stderr
+    assert "create cluster" not in calls
+    assert "overlays/kind" in calls
 
 
 def test_kind_test_passes_where_everything_is_as_it_should_be(script: Script) -> None:

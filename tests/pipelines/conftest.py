@@ -67,6 +67,21 @@ class Graph:
         )
 
 
+def undeclared_inputs(spec: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return each (task, input) that a task takes from the graph around it and that this graph does not declare.
+
+    Kubeflow's driver looks for it there when the task is to start, and fails.
+    """
+    wrong = []
+    for component in (spec["root"], *spec["components"].values()):
+        declared = component.get("inputDefinitions", {})
+        for name, task in component.get("dag", {}).get("tasks", {}).items():
+            for kind, key in (("parameters", "componentInputParameter"), ("artifacts", "componentInputArtifact")):
+                taken = [value.get(key) for value in task.get("inputs", {}).get(kind, {}).values()]
+                wrong += [(name, one) for one in taken if one is not None and one not in declared.get(kind, {})]
+    return wrong
+
+
 def read_graph(path: Path) -> Graph:
     """Read a compiled pipeline."""
     documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
@@ -75,11 +90,12 @@ def read_graph(path: Path) -> Graph:
 
 @pytest.fixture(scope="session")
 def compile_graph(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Graph]:
-    """Compile for a cluster with the given settings and number of shards."""
+    """Compile for a cluster with the given settings, number of shards, and whether an unchanged source is skipped."""
 
-    def compile_with(shards: int = 1, **settings: Any) -> Graph:
+    def compile_with(shards: int = 1, *, skip_unchanged: bool = False, **settings: Any) -> Graph:
         path = tmp_path_factory.mktemp("graph") / "training.yaml"
-        compile_training_pipeline(CANDIDATES, path, load_settings(**{"images": IMAGES, **settings}), shards)
+        made = load_settings(**{"images": IMAGES, **settings})
+        compile_training_pipeline(CANDIDATES, path, made, shards, skip_unchanged=skip_unchanged)
         return read_graph(path)
 
     return compile_with
@@ -153,11 +169,16 @@ def compiled_once(compiled: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -
     """Compile what has not been compiled yet, and copy the rest: it takes a second each time."""
 
     def compile_or_copy(
-        candidates: tuple[str, ...], output: Path, settings: Settings | None = None, shards: int = 1
+        candidates: tuple[str, ...],
+        output: Path,
+        settings: Settings | None = None,
+        shards: int = 1,
+        *,
+        skip_unchanged: bool = False,
     ) -> None:
-        key = repr((candidates, settings, shards))
+        key = repr((candidates, settings, shards, skip_unchanged))
         if key not in compiled:
-            compile_training_pipeline(candidates, output, settings, shards)
+            compile_training_pipeline(candidates, output, settings, shards, skip_unchanged=skip_unchanged)
             compiled[key] = output.read_bytes()
         output.write_bytes(compiled[key])
 

@@ -46,11 +46,6 @@ pool assay-gpu-spot --machine-type g2-standard-8 --disk-size 200 --max-nodes 8 -
 if ! there storage buckets describe "gs://$bucket"; then
   make storage buckets create "gs://$bucket" --location "$bucket_location" --uniform-bucket-level-access \
     --public-access-prevention --soft-delete-duration 7d
-  lifecycle=$(mktemp)
-  trap 'rm -f "$lifecycle"' EXIT
-  # Kubeflow's artifacts are copies of what runs passed on; models and snapshots lie elsewhere and stay.
-  echo '{"rule": [{"action": {"type": "Delete"}, "condition": {"age": 90, "matchesPrefix": ["kubeflow/"]}}]}' >"$lifecycle"
-  make storage buckets update "gs://$bucket" --lifecycle-file "$lifecycle"
 fi
 
 for identity in "$pipeline_identity" "$viewer_identity"; do
@@ -61,10 +56,8 @@ make storage buckets add-iam-policy-binding "gs://$bucket" \
 make storage buckets add-iam-policy-binding "gs://$bucket" \
   --member "serviceAccount:$viewer_identity" --role roles/storage.objectViewer
 # Workload identity: which Kubernetes accounts may act as which Google identity.
-for member in "$pipeline_member" "$driver_member"; do
-  make iam service-accounts add-iam-policy-binding "$pipeline_identity" \
-    --member "$member" --role roles/iam.workloadIdentityUser
-done
+make iam service-accounts add-iam-policy-binding "$pipeline_identity" \
+  --member "$pipeline_member" --role roles/iam.workloadIdentityUser
 for member in "$interface_member" "$api_member"; do
   make iam service-accounts add-iam-policy-binding "$viewer_identity" \
     --member "$member" --role roles/iam.workloadIdentityUser

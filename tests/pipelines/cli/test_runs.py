@@ -40,7 +40,7 @@ def test_submit_starts_a_run_with_what_the_command_line_changes(
     arguments = ("--data", "gs://bucket/images", "--set", "finetune.epochs=3")
     assert assay(monkeypatch, "submit", CONFIG, *arguments) == 0
     (run,) = kubeflow.state.runs.values()
-    assert '"source": "gs://bucket/images"' in run["runtime_config"]["parameters"]["data"]
+    assert "source: gs://bucket/images" in run["runtime_config"]["parameters"]["data"]
     assert " finetune.epochs=3 " in run["display_name"]
     said = capsys.readouterr().out
     assert f"/#/runs/details/{run['run_id']}" in said

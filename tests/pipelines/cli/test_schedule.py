@@ -39,7 +39,7 @@ def test_a_schedule_is_set_listed_replaced_and_deleted(
 
     assert assay(monkeypatch, "schedule", "set", CONFIG, "--cron", CRON, *data) == 0
     (first,) = kubeflow.state.schedules
-    assert '"source": "gs://bucket/images"' in kubeflow.state.schedules[first]["runtime_config"]["parameters"]["data"]
+    assert "source: gs://bucket/images" in kubeflow.state.schedules[first]["runtime_config"]["parameters"]["data"]
     said = capsys.readouterr().out
     assert f'demo: schedule "{CRON}" created ({first})' in said
     assert "trains if the source changed" in said

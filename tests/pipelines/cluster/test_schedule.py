@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -33,6 +32,11 @@ def states(kubeflow: Any) -> dict[str, str]:
     return {name: one["status"] for name, one in kubeflow.state.schedules.items()}
 
 
+def graph_of(kubeflow: Any, schedule: dict[str, Any]) -> Any:
+    """The graph that a schedule runs."""
+    return kubeflow.state.graphs[schedule["pipeline_version_reference"]["pipeline_version_id"]]
+
+
 def changes(kubeflow: Any) -> list[str]:
     """The requests about schedules that change something."""
     return [asked for asked in kubeflow.state.requests if "recurringruns" in asked and not asked.startswith("GET")]
@@ -48,16 +52,16 @@ def test_a_schedule_runs_the_config_and_skips_a_source_that_has_not_changed(kube
     assert (made["mode"], int(made["max_concurrency"]), made["no_catchup"]) == ("ENABLE", 1, True)
     assert made["service_account"] == "assay-pipeline"
     assert made["pipeline_version_reference"]["pipeline_version_id"] == outcome.version.version_id
-    assert json.loads(given["data"])["source"] == "gs://bucket/images"
-    assert given["storage_root"] == "gs://bucket/assay"
-    assert given["code_version"]
-    assert given["skip_unchanged"] is True
+    assert given["data"] == "source: gs://bucket/images"
+    assert given["system_storage_root"] == "gs://bucket/assay"
+    assert given["system_code_version"]
+    assert "condition-1" in str(graph_of(kubeflow, made))
 
 
 def test_force_trains_a_source_that_has_not_changed(kubeflow: Any, cluster: Cluster) -> None:
     put(cluster, force=True)
     (made,) = kubeflow.state.schedules.values()
-    assert made["runtime_config"]["parameters"]["skip_unchanged"] is False
+    assert "condition-1" not in str(graph_of(kubeflow, made))
 
 
 def test_the_same_again_changes_nothing(kubeflow: Any, cluster: Cluster) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -24,9 +23,8 @@ def test_a_run_is_started_with_its_config(kubeflow: Any, cluster: Cluster, tiny_
     given = run["runtime_config"]["parameters"]
     assert submitted.run_id == run["run_id"]
     assert submitted.link.endswith(f"/#/runs/details/{run['run_id']}")
-    assert json.loads(given["data"])["source"] == "demo://tissue?images=60"
-    assert given["storage_root"] == "gs://bucket/assay"
-    assert given["skip_unchanged"] is False
+    assert given["data"] == "source: 'demo://tissue?images=60'"
+    assert given["system_storage_root"] == "gs://bucket/assay"
     assert run["service_account"] == "assay-pipeline"
     assert "demo://tissue" in run["description"]
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from assay.config import load_config
 from assay.sweep.spec import Sweep, load_sweep
 from pipelines.graphs.sweep import build_sweep_pipeline, compile_sweep_pipeline, sweep_arguments
 from pipelines.settings import load_settings
-from tests.pipelines.conftest import IMAGES, Graph, read_graph
+from tests.pipelines.conftest import IMAGES, Graph, read_graph, undeclared_inputs
 
 BASE = """
 version: 1
@@ -55,15 +56,30 @@ def test_runs_are_placed_where_a_baseline_trains_and_data_steps_where_they_are_p
     assert graph.container("sweep-table")["image"] == IMAGES["cpu"]
 
 
-def test_ingest_alone_is_never_cached_and_runs_take_the_code_version(graph: Graph) -> None:
-    assert not graph.tasks["ingest"].get("cachingOptions", {}).get("enableCache", False)
-    for step in ("preprocess", "augment", "sweep-row", "sweep-table"):
+def test_ingest_and_the_table_are_never_cached_and_runs_take_the_code_version(graph: Graph) -> None:
+    for step in ("ingest", "sweep-table"):
+        assert not graph.tasks[step].get("cachingOptions", {}).get("enableCache", False)
+    for step in ("preprocess", "augment", "sweep-row"):
         assert graph.tasks[step]["cachingOptions"]["enableCache"]
         assert "code_version" in graph.tasks[step]["inputs"]["parameters"]
 
 
+def test_each_input_that_a_step_takes_from_the_graph_around_it_is_declared_there(graph: Graph) -> None:
+    assert undeclared_inputs(graph.spec) == []
+
+
+def test_every_argument_is_a_parameter_of_the_graph(graph: Graph, sweep: Sweep) -> None:
+    assert set(sweep_arguments(sweep)) <= set(graph.spec["root"]["inputDefinitions"]["parameters"])
+
+
+def test_records_travel_as_addresses_in_storage(graph: Graph) -> None:
+    assert set(graph.tasks["sweep-table"]["inputs"]["artifacts"]) == {"dataset"}
+    outputs = graph.spec["components"][graph.tasks["sweep-row"]["componentRef"]["name"]]["outputDefinitions"]
+    assert outputs == {"parameters": {"Output": {"parameterType": "STRING"}}}
+
+
 def test_items_are_texts_because_numbers_would_arrive_as_floats(sweep: Sweep) -> None:
-    items = sweep_arguments(sweep)["items"]
+    items = sweep_arguments(sweep)["system_items"]
     assert all(isinstance(item, str) for item in items)
     assert [json.loads(item) for item in items] == [{"row": 1, "seed": 0}, {"row": 2, "seed": 0}]
 
@@ -79,7 +95,7 @@ def test_it_runs_and_a_row_that_does_not_fit_leaves_its_reason(
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "steps"))
     with capsys.disabled(), (tmp_path / "log").open("w") as log, contextlib.redirect_stdout(log):
         with contextlib.redirect_stderr(log):
-            build_sweep_pipeline()(**sweep_arguments(sweep))
+            build_sweep_pipeline()(**sweep_arguments(sweep), system_run_id="a-run")
     # Kubeflow's loops leave it indented.
     builtins.print = printing
     (table,) = (tmp_path / "steps").rglob("sweep-table/table")
@@ -87,3 +103,6 @@ def test_it_runs_and_a_row_that_does_not_fit_leaves_its_reason(
     assert "(best)" in lines[2]
     assert "cnn9" in lines[3]
     assert "16" in lines[3]
+    kept = tmp_path / "store" / "sweeps" / "tables" / "tiny" / "a-run"
+    assert (kept / "table.md").read_text(encoding="utf-8") == table.read_text(encoding="utf-8")
+    assert load_config(kept / "best.yaml").baseline.model.name == "cnn"

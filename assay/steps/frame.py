@@ -1,0 +1,163 @@
+"""What is around every step of the pipeline: its record, what it cost, and what is said of an error.
+
+A user's error becomes one line: on the terminal, and where the step runs in a pod in the pod's status, which is also
+where the workflow engine reads that wrong input needs no further attempt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assay.config import SectionType, read_brief
+from assay.errors import AssayError, InputError
+from assay.hashing import code_version
+from assay.observability.progress import emit
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+# Where Kubernetes takes a container's last words from, into the status of its pod.
+TERMINATION_LOG = Path("/dev/termination-log")
+TERMINATION_BYTES = 2048  # half of what the status holds; the engine puts the reason before it
+# The mark of an attempt that no further one can mend: manifests/kubeflow.sh tells the engine of it.
+WRONG_INPUT = "wrong input"
+NO_CACHE = "Submit it again with NO_CACHE=1 (assay submit --no-cache), which makes everything anew"
+
+
+@dataclass
+class StepRecord:
+    """What a step leaves behind beside its files.
+
+    Attributes:
+        metrics: Flat metric names with finite values, for the run comparison.
+        metadata: What was read and written: fingerprints, config hash, code version, image.
+        value: The step's one string output, where it has one.
+        scores: Of evaluate: the test metrics with their intervals, for the interface's comparison of runs.
+        confusion: Class names and the square matrix of counts (true by predicted), from evaluate.
+        roc: False-positive rates, true-positive rates and thresholds, from evaluate.
+    """
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    value: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
+    confusion: tuple[list[str], list[list[int]]] | None = None
+    roc: tuple[list[float], list[float], list[float]] | None = None
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Metadata and metrics together, for the artifact that the step is about."""
+        return {**self.metrics, **self.metadata}
+
+
+@contextlib.contextmanager
+def step(
+    name: str, *, inputs: Mapping[str, str] | None = None, model_path: str | None = None, **read: Any
+) -> Iterator[StepRecord]:
+    """Run a step's body and make its record.
+
+    Args:
+        name: The step's.
+        inputs: Paths of artifacts of earlier steps, by what they are.
+        model_path: Gets the metrics beside the model: from there they reach evaluate and the run's record.
+        **read: What else was read, for the metadata.
+    """
+    from assay.observability.quiet import silence_tensorflow
+    from assay.observability.resources import ResourceMeter
+
+    silence_tensorflow()
+    record = StepRecord(metadata={"code_version": code_version(), "image": os.environ.get("ASSAY_IMAGE", "local")})
+    record.metadata.update(read)
+    emit({"event": "started", "step": name})
+    try:
+        with _ended_orderly(), ResourceMeter() as meter:
+            _check_inputs(inputs or {})
+            yield record
+        record.metrics = finite({**meter.metrics(), **record.metrics})
+        if model_path is not None:
+            write_marker(f"{model_path}/metrics.json", record.metrics)
+    except (AssayError, OSError, MemoryError) as error:
+        message = _one_line(error)
+        code = error.exit_code if isinstance(error, AssayError) else 1
+        emit({"event": "error", "step": name, "message": message, "exit_code": code})
+        _last_words(f"{WRONG_INPUT}: {message}" if code == InputError.exit_code else message)
+        print(f"{name}: {message}", file=sys.stderr, flush=True)
+        raise SystemExit(code) from error
+    except Exception as error:
+        message = f"a bug, see the log: {_one_line(error)}"
+        emit({"event": "error", "step": name, "message": message, "exit_code": 1})
+        _last_words(message)
+        raise
+    emit({"event": "finished", "step": name, "metrics": record.metrics})
+
+
+@contextlib.contextmanager
+def _ended_orderly() -> Iterator[None]:
+    """Have SIGTERM, with which Kubernetes ends a pod, leave the block as an error would: what is cleaned up, is.
+
+    Python's own answer to it is to stop at once.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        _last_words("ended from outside (SIGTERM)")
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may ask for signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _check_inputs(inputs: Mapping[str, str]) -> None:
+    """See that what earlier steps gave is there.
+
+    Kubeflow brings what is stored under an artifact's address, be it nothing: its cache does not look whether the
+    outputs that it names are still there.
+    """
+    for what, path in inputs.items():
+        if not Path(path).exists():
+            raise InputError(f"the {what} of an earlier step is gone from storage ({path}). {NO_CACHE}.")
+
+
+def _last_words(message: str) -> None:
+    """Write why this container ends to where its pod's status takes it from, if it is a pod's."""
+    if "KUBERNETES_SERVICE_HOST" in os.environ and TERMINATION_LOG.exists():
+        with contextlib.suppress(OSError):
+            TERMINATION_LOG.write_bytes(message.encode()[:TERMINATION_BYTES])
+
+
+def write_marker(path: str, content: dict[str, Any]) -> None:
+    """Write values as JSON, with the folder around the file."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory. Lower batch_size or image_size, or give the step more memory."
+    if isinstance(error, OSError) and error.errno == 28:
+        return f"no space left on the disk for {error.filename or 'the outputs'}. Free some space and run again."
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def finite(metrics: dict[str, float]) -> dict[str, float]:
+    """Return the metrics that are numbers: Kubeflow keeps them as JSON, without NaN and infinity."""
+    return {name: float(value) for name, value in metrics.items() if value == value and abs(value) != float("inf")}
+
+
+def parse(section: type[SectionType], text: str) -> SectionType:
+    """Return a section of the config from the line that `assay.config.write_brief` made of it."""
+    return read_brief(section, text, section.__name__.removesuffix("Config").lower())

@@ -1,0 +1,89 @@
+"""The steps that judge: evaluate the candidates on the test split, and promote the best where it beats the champion."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from assay.config import EvaluateConfig, PromoteConfig, RuntimeConfig
+from assay.observability.progress import emit
+from assay.steps.frame import StepRecord, finite, parse, step, write_marker
+
+
+def evaluate(
+    *,
+    evaluate: str,
+    runtime: str,
+    seed: int,
+    dataset_path: str,
+    candidates: dict[str, str | None],
+    evaluation_path: str,
+    report_path: str,
+    leaderboard_path: str,
+    classification_path: str,
+    scores_path: str,
+) -> StepRecord:
+    """Judge the candidates on the test split."""
+    from assay.evaluation.evaluate import evaluate as run
+
+    trained = {name: path for name, path in candidates.items() if path}
+    models = {f"model of {name}": path for name, path in trained.items()}
+    with step("evaluate", inputs={"dataset": dataset_path, **models}) as record:
+        config = parse(EvaluateConfig, evaluate)
+        record.metadata["evaluate"] = config.fingerprint()
+        folders = {name: Path(path) for name, path in trained.items()}
+        out = Path(evaluation_path)
+        result = run(config, Path(dataset_path), folders, out, seed, parse(RuntimeConfig, runtime))
+        shutil.copyfile(out / "report.html", report_path)
+        shutil.copyfile(out / "leaderboard.md", leaderboard_path)
+        record.scores.update(finite(result.metrics))
+        record.metadata["best"] = result.best
+        # Kubeflow keeps these in metadata and leaves their paths empty; the local cache takes a task without the files
+        # for not done.
+        write_marker(classification_path, {})
+        write_marker(scores_path, record.scores)
+        confusion = json.loads((out / "confusion.json").read_text(encoding="utf-8"))
+        record.confusion = (confusion["labels"], confusion["matrix"])
+        if (out / "roc.json").exists():
+            roc = json.loads((out / "roc.json").read_text(encoding="utf-8"))
+            record.roc = (roc["fpr"], roc["tpr"], roc["thresholds"])
+    return record
+
+
+def promote(
+    *,
+    promote: str,
+    runtime: str,
+    seed: int,
+    name: str,
+    storage_root: str,
+    run_id: str,
+    config_fingerprint: str,
+    dataset_path: str,
+    evaluation_path: str,
+    decision_path: str,
+) -> StepRecord:
+    """Set the challenger against the champion, keep the better one, and write down what the run began from and gave."""
+    from assay.data.dataset import Dataset
+    from assay.registry.promote import promote as run
+    from assay.registry.records import make_record, write_record
+    from assay.registry.trained import record_training
+    from assay.storage.open import open_store
+
+    with step("promote", inputs={"dataset": dataset_path, "evaluation": evaluation_path}) as record:
+        config, machine = parse(PromoteConfig, promote), parse(RuntimeConfig, runtime)
+        record.metadata["promote"] = config.fingerprint()
+        evaluated, dataset, out = Path(evaluation_path), Path(dataset_path), Path(decision_path).parent / "promotion"
+        result = run(config, name, storage_root, evaluated, dataset, out, seed, machine)
+        shutil.copyfile(out / "decision.md", decision_path)
+        record.metrics.update(result.metrics)
+        record.metadata.update(version=result.version, champion=result.champion, promoted=result.promoted)
+        store = open_store(storage_root)
+        if run_id:
+            sections = {"promote": config, "runtime": machine}
+            write_record(store, make_record(run_id, sections, seed, evaluated, dataset, out))
+        snapshot = Dataset.open(dataset).description.get("snapshot", {}).get("fingerprint", "")
+        record_training(store, name, snapshot, config_fingerprint, run_id)
+        emit({"event": "result", "evaluation": evaluation_path, "promotion": str(out)})
+    return record

@@ -1,0 +1,84 @@
+"""The steps that train a candidate: baseline, search and finetune, which are one call each."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from assay.config import BaselineConfig, FinetuneConfig, RuntimeConfig, SearchConfig, Section
+from assay.steps.frame import StepRecord, parse, step
+
+
+def train(
+    candidate: Literal["baseline", "search", "finetune"],
+    *,
+    config: str,
+    runtime: str,
+    seed: int,
+    storage_root: str,
+    dataset_path: str,
+    policy_path: str,
+    model_path: str,
+    page_path: str,
+) -> StepRecord:
+    """Train one candidate: the baseline from scratch, the best of a search, or a fine-tuned pretrained model.
+
+    Args:
+        candidate: Which one.
+        config: Its section of the config, as `assay.config.write_brief` gives it.
+        runtime: The section of that name, likewise.
+        seed: Of the run.
+        storage_root: Where checkpoints are kept.
+        dataset_path: What preprocess wrote.
+        policy_path: What augment wrote.
+        model_path: Gets the model's artifact.
+        page_path: Gets the learning curves, or the trials of a search.
+    """
+    from assay.augmentation.policy import load_policy
+
+    inputs = {"dataset": dataset_path, "augmentation policy": policy_path}
+    with step(candidate, inputs=inputs, model_path=model_path) as record:
+        section, run = _trainer(candidate)
+        resolved = parse(section, config)
+        record.metadata[candidate] = resolved.fingerprint()
+        record.metrics.update(
+            run(
+                resolved,
+                parse(RuntimeConfig, runtime),
+                Path(dataset_path),
+                load_policy(Path(policy_path)),
+                Path(model_path),
+                seed,
+                storage_root,
+                Path(page_path),
+            )
+        )
+    return record
+
+
+def _trainer(candidate: str) -> tuple[type[Section], Callable[..., dict[str, float]]]:
+    """Return a candidate's section of the config, and what trains it, writes its page and returns its metrics."""
+    if candidate == "search":
+        from assay.search.search import run_search
+
+        def search(*given: Any) -> dict[str, float]:
+            *what, page = given
+            result = run_search(*what)
+            shutil.copyfile(result.model_dir / "trials.html", page)
+            return result.metrics
+
+        return SearchConfig, search
+
+    from assay.training.baseline import train_baseline
+    from assay.training.curves_page import write_page
+    from assay.training.finetune import finetune
+
+    def trained(*given: Any) -> dict[str, float]:
+        *what, page = given
+        result = (train_baseline if candidate == "baseline" else finetune)(*what)
+        write_page(candidate, result, page)
+        return result.metrics
+
+    return (BaselineConfig if candidate == "baseline" else FinetuneConfig), trained
