@@ -54,6 +54,12 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	  echo "no kubectl: the tests of manifests/ are left out" >&2
 	@touch $@
 
+# Tools that look at the pins have an environment of their own: what they need is no part of what ships.
+$(VENV)/audit/.done: $(VENV)/.python requirements/audit.txt
+	@$(PYTHON) -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/audit.txt
+	@touch $@
+
 .PHONY: install install-dev requirements kubectl
 install: $(VENV)/.run ## Create .venv with what a run needs
 install-dev: $(VENV)/.dev ## ... and what the tests need
@@ -120,6 +126,18 @@ layers: $(VENV)/.dev
 
 format: $(VENV)/.dev ## Format the code and mend what a linter can mend
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+##@ supply chain
+
+.PHONY: sbom audit
+sbom: $(VENV)/audit/.done ## List what a run and each image are made of, as CycloneDX, in build/sbom/
+	@mkdir -p build/sbom
+	@for pins in run image-cpu image-gpu; do \
+	  $(VENV)/audit/bin/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
+	    --output-file build/sbom/$$pins.json requirements/$$pins.txt && echo build/sbom/$$pins.json || exit 1; done
+
+audit: $(VENV)/audit/.done ## Look the pinned packages up among known vulnerabilities; says where no database answers
+	@$(VENV)/audit/bin/python requirements/audit.py
 
 ##@ images
 

@@ -48,6 +48,7 @@ if clash:
     sys.exit(f"dev.in asks for other versions than run.in of: {', '.join(sorted(clash))}")
 write("run", run, markers("run"))
 write("dev", {package: version for package, version in both.items() if package not in run}, {})
+write("audit", resolve("audit"), {})
 # The images hold the very versions that the tests ran with.
 for image in ("image-cpu", "image-gpu"):
     write(image, {**resolve(image, at="run"), "kfp": run["kfp"]}, {})
