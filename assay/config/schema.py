@@ -351,10 +351,6 @@ class EvaluateConfig(Section):
     calibrate: bool = Field(True, description="fit a temperature on the validation split")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval")
     resamples: int = Field(2000, ge=100, le=100_000, description="bootstrap resamples, by group where there are groups")
-    proportions: Literal["bootstrap", "wilson"] = Field(
-        "bootstrap",
-        description="intervals of accuracy, sensitivity...; wilson where images are independent of each other",
-    )
     test_time_augmentation: bool = Field(
         False, description="also report the best model averaged over flips and quarter turns (8 times the work)"
     )

@@ -124,7 +124,6 @@ def judge_candidates(config: EvaluateConfig, dataset: Dataset, candidates: Mappi
                 samples[candidate.name],
                 resampler,
                 config.confidence,
-                config.proportions,
             ),
         )
         for candidate in judged
@@ -304,7 +303,7 @@ def _views(
     scored = _score(test, raw_test, temperature.value, value, dataset.positive_index)
     drawn = bootstrap_metrics({"views": scored}, resampler)["views"]
     metrics = point_metrics(scored)
-    intervals = metric_intervals(scored, metrics.values, drawn, resampler, config.confidence, config.proportions)
+    intervals = metric_intervals(scored, metrics.values, drawn, resampler, config.confidence)
     gain = compare_samples(
         scored, best.test, "auc", drawn["auc"], samples[best.name]["auc"], resampler, groups, config.confidence
     )

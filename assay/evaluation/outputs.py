@@ -115,7 +115,6 @@ def comparison(evaluation: Evaluation) -> dict[str, Any]:
             "method": resampler.method,
             "resamples": resampler.resamples,
             "seed": evaluation.seed,
-            "proportions": config.proportions,
         },
         "leaderboard": leaderboard(evaluation),
         "candidates": {candidate.name: _candidate(candidate) for candidate in evaluation.candidates},

@@ -17,7 +17,7 @@ from assay.evaluation.pictures import gallery, worst_mistakes
 from assay.evaluation.results import Candidate, Evaluation
 from assay.hashing import code_version
 from assay.measures.calibration import reliability_curve
-from assay.measures.intervals import Interval
+from assay.measures.interval import Interval
 from assay.measures.metrics import METRICS, confusion_matrix
 from assay.pages import numbers, plots
 from assay.pages.svg import interval_bar

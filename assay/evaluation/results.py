@@ -11,7 +11,8 @@ from assay.config import EvaluateConfig
 from assay.data.dataset import Dataset, ShardedArray
 from assay.measures.calibration import Temperature
 from assay.measures.comparison import PairedDifference
-from assay.measures.intervals import Interval, Resampler
+from assay.measures.interval import Interval
+from assay.measures.intervals import Resampler
 from assay.measures.metrics import METRICS, PointMetrics, Scored
 from assay.measures.thresholds import Threshold
 from assay.models.info import ModelInfo

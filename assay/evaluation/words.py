@@ -306,10 +306,11 @@ def how_intervals(evaluation: Evaluation) -> str:
         unit = f"{resampler.units:,} groups, drawn whole"
     elif resampler.grouped:
         unit = f"{resampler.count:,} {evaluation.unit}, duplicates drawn together"
-    text = f"{level(evaluation)} intervals from {resampler.resamples:,} bootstrap resamples of {unit}"
-    if evaluation.config.proportions == "wilson" and not resampler.grouped and evaluation.binary:
-        text += "; of proportions, Wilson's"
-    return text + f" (seed {evaluation.seed})"
+    scores = "Wilson's for proportions, DeLong's and Newcombe's for the AUC" if evaluation.binary else "Wilson's"
+    return (
+        f"{level(evaluation)} intervals: {scores}, with Student's t and the design effect of groups; for everything "
+        f"else {resampler.resamples:,} bootstrap resamples of {unit} (seed {evaluation.seed})"
+    )
 
 
 def rule_in_words(evaluation: Evaluation) -> str:

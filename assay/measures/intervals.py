@@ -1,44 +1,24 @@
-"""Intervals for every number: the bootstrap by case or by group, and score intervals where it cannot speak."""
+"""Intervals for every number: score intervals for proportions and areas, else the bootstrap by case or by group."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from assay.measures.clustered import clustered_auc, clustered_proportion
+from assay.measures.interval import NO_INTERVAL, Interval
 from assay.measures.metrics import METRICS, Scored
 from assay.measures.ranking import Floats, Integers, Mask, SortedScores
 
 # Counts in one block of resamples: 2 MiB, so that they stay in the processor's cache.
 BLOCK_VALUES = 2**18
-PROPORTIONS = ("accuracy", "sensitivity", "specificity", "precision", "recall")
-BOUNDED_BY_ONE = ("auc", "pr_auc", "balanced_accuracy", "f1", *PROPORTIONS)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A confidence interval.
-
-    Attributes:
-        low: Lower end; nan where no interval can be given.
-        high: Upper end.
-        method: bootstrap, group bootstrap, wilson, newcombe, or none.
-    """
-
-    low: float
-    high: float
-    method: str
-
-    @property
-    def defined(self) -> bool:
-        """Whether there is an interval at all."""
-        return not (math.isnan(self.low) or math.isnan(self.high))
+BOUNDED_BY_ONE = ("auc", "pr_auc", "balanced_accuracy", "sensitivity", "specificity", "precision", "recall", "f1")
 
 
 class Resampler:
@@ -195,52 +175,20 @@ def wilson_interval(successes: float, trials: float, confidence: float = 0.95) -
     return Interval(low, high, "wilson")
 
 
-def newcombe_auc_interval(auc: float, positives: int, negatives: int, confidence: float = 0.95) -> Interval:
-    """Return a score interval of an AUC, for where the bootstrap cannot vary: an AUC of exactly 0 or 1.
-
-    The ends are the values at which the observed AUC lies z standard errors away, by Hanley and McNeil's variance.
-
-    Args:
-        auc: 0 to 1.
-        positives: Independent positive cases (groups of them).
-        negatives: Independent negative cases (groups of them).
-        confidence: Level, such as 0.95.
-
-    Source:
-        Newcombe 2006, Statistics in Medicine 25, 559-573, method 5.
-    """
-    from scipy.optimize import brentq
-
-    if positives < 1 or negatives < 1 or math.isnan(auc):
-        return Interval(float("nan"), float("nan"), "none")
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    pairs, middle = positives * negatives, (positives + negatives) / 2 - 1
-
-    def excess(value: float) -> float:
-        variance = value * (1 - value) / pairs
-        variance *= 1 + middle * (1 - value) / (2 - value) + middle * value / (1 + value)
-        return abs(auc - value) - z * math.sqrt(max(variance, 0.0))
-
-    edge = 1e-12
-    low = 0.0 if auc <= edge else float(brentq(excess, edge, auc - edge)) if excess(edge) > 0 else 0.0
-    high = 1.0 if auc >= 1 - edge else float(brentq(excess, auc + edge, 1 - edge)) if excess(1 - edge) > 0 else 1.0
-    return Interval(low, high, "newcombe")
-
-
 def metric_intervals(
     scored: Scored,
     values: Mapping[str, float],
     samples: Mapping[str, Floats],
     resampler: Resampler,
     confidence: float = 0.95,
-    proportions: Literal["bootstrap", "wilson"] = "bootstrap",
 ) -> dict[str, Interval]:
     """Return an interval for every metric of one model.
 
-    The bootstrap's percentiles, save three cases. The calibration error is biased upwards by resampling, so its
-    percentiles are reflected at the value (the basic bootstrap). A value of exactly 0 or 1 does not vary under
-    resampling, although it is as uncertain as any: there a score interval takes its place, counting groups instead
-    of cases where there are groups. And proportions may be asked for as Wilson intervals, where cases are independent.
+    Proportions of cases and the AUC of two classes have intervals that hold for few groups too (`clustered`);
+    everything else has the bootstrap's percentiles, save two cases. The calibration error is biased upwards by
+    resampling, so its percentiles are reflected at the value (the basic bootstrap). And a value of exactly 0 or 1
+    does not vary under resampling, although it is as uncertain as any: there Wilson's interval takes its place,
+    counting groups instead of cases where there are groups.
 
     Args:
         scored: The model's decisions.
@@ -248,51 +196,52 @@ def metric_intervals(
         samples: The metrics of each resample; see `bootstrap_metrics`.
         resampler: What was drawn.
         confidence: Level, such as 0.95.
-        proportions: How accuracy, sensitivity, specificity, precision and recall are given for two classes.
     """
     intervals = {}
-    units = _units_of_decisions(scored, resampler)
+    among = _cases_of_proportions(scored)
+    right = scored.labels == scored.predicted
     for name in METRICS:
-        interval = percentile_interval(samples[name], confidence, resampler.method)
         value = values[name]
+        interval = percentile_interval(samples[name], confidence, resampler.method)
         if math.isnan(value):
-            interval = Interval(float("nan"), float("nan"), "none")
+            interval = NO_INTERVAL
+        elif name in among:
+            cases = among[name]
+            groups = None if resampler.members is None else resampler.members[cases]
+            interval = clustered_proportion(right[cases], groups, confidence)
+        elif name == "auc" and scored.binary:
+            positive = scored.labels == scored.positive_index
+            scores = scored.probabilities[:, scored.positive_index]
+            interval = clustered_auc(positive, scores, resampler.members, confidence)
         elif name == "ece" and interval.defined:
             # Resampling adds noise to every bin, and absolute values make it a bias: turn the percentiles round.
             low, high = max(0.0, 2 * value - interval.high), max(value, 2 * value - interval.low)
             interval = Interval(low, high, interval.method)
-        elif name in PROPORTIONS and proportions == "wilson" and scored.binary and not resampler.grouped:
-            interval = wilson_interval(value * units[name], units[name], confidence)
         elif name in BOUNDED_BY_ONE and value in (0.0, 1.0):
-            if name == "auc":
-                interval = newcombe_auc_interval(value, units["positives"], units["negatives"], confidence)
-            else:
-                trials = units.get(name, min(units["positives"], units["negatives"]))
-                interval = wilson_interval(value * trials, trials, confidence)
+            units = _smallest_class(scored, resampler)
+            interval = wilson_interval(value * units, units, confidence)
         intervals[name] = interval
     return intervals
 
 
-def _units_of_decisions(scored: Scored, resampler: Resampler) -> dict[str, int]:
-    """Return the number of independent units (cases, or groups that hold such a case) behind each proportion."""
-
-    def units(mask: Mask) -> int:
-        return int(mask.sum()) if resampler.members is None else len(np.unique(resampler.members[mask]))
-
+def _cases_of_proportions(scored: Scored) -> dict[str, Mask]:
+    """Return, for each metric that is a share of right decisions, the cases among which they are counted."""
     everything = np.ones(len(scored.labels), dtype=bool)
     if not scored.binary:
-        smallest = min(units(scored.labels == index) for index in np.unique(scored.labels))
-        others = units(everything)
-        counts = {"positives": smallest, "negatives": max(others - smallest, 0), "accuracy": others}
-        return counts | dict.fromkeys(PROPORTIONS[1:], smallest)
+        return {"accuracy": everything}
     positive = scored.labels == scored.positive_index
-    called = scored.predicted == scored.positive_index
     return {
-        "positives": units(positive),
-        "negatives": units(~positive),
-        "accuracy": units(everything),
-        "sensitivity": units(positive),
-        "recall": units(positive),
-        "specificity": units(~positive),
-        "precision": units(called),
+        "accuracy": everything,
+        "sensitivity": positive,
+        "recall": positive,
+        "specificity": ~positive,
+        "precision": scored.predicted == scored.positive_index,
     }
+
+
+def _smallest_class(scored: Scored, resampler: Resampler) -> int:
+    """Return the independent units (cases, or groups that hold such a case) of the class that has the fewest."""
+    masks = [scored.labels == index for index in np.unique(scored.labels)]
+    if resampler.members is None:
+        return min(int(mask.sum()) for mask in masks)
+    return min(len(np.unique(resampler.members[mask])) for mask in masks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from assay.measures.intervals import Interval
+from assay.measures.interval import Interval
 
 
 def score(value: float) -> str:

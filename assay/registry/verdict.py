@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from assay.config import PromoteConfig
 from assay.measures.comparison import PairedDifference, compare_samples
-from assay.measures.intervals import Interval, Resampler, bootstrap_metrics, metric_intervals
+from assay.measures.interval import Interval
+from assay.measures.intervals import Resampler, bootstrap_metrics, metric_intervals
 from assay.measures.metrics import METRICS, Scored, point_metrics
 
 CONFIDENCE = 0.95

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from assay.evaluation import words
-from assay.measures.intervals import Interval
+from assay.measures.interval import Interval
 from assay.measures.thresholds import Threshold
 from assay.pages import numbers
 

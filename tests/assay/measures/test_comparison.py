@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from assay.measures.comparison import compare_samples, delong, holm, mcnemar
+from assay.measures.comparison import compare_samples, holm, mcnemar
+from assay.measures.delong import delong
 from assay.measures.intervals import Resampler, bootstrap_metrics
 from assay.measures.metrics import Scored, decide
 
