@@ -21,6 +21,7 @@ from assay.config import SectionType, read_brief
 from assay.errors import AssayError, InputError
 from assay.hashing import code_version
 from assay.observability.progress import emit
+from assay.storage.files import BucketNotFound
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 # Where Kubernetes takes a container's last words from, into the status of its pod.
 TERMINATION_LOG = Path("/dev/termination-log")
 TERMINATION_BYTES = 2048  # half of what the status holds; the engine puts the reason before it
+# Whose storage may be a mistake in the config; the others find what it has left there.
+FIRST_STEP = "ingest"
 # The mark of an attempt that no further one can mend: manifests/kubeflow.sh tells the engine of it.
 WRONG_INPUT = "wrong input"
 NO_CACHE = "Submit it again with NO_CACHE=1 (assay submit --no-cache), which makes everything anew"
@@ -86,8 +89,10 @@ def step(
         if model_path is not None:
             write_marker(f"{model_path}/metrics.json", record.metrics)
     except (AssayError, OSError, MemoryError) as error:
-        message = _one_line(error)
-        code = error.exit_code if isinstance(error, AssayError) else 1
+        message, code = _one_line(error), error.exit_code if isinstance(error, AssayError) else 1
+        if isinstance(error, BucketNotFound) and name != FIRST_STEP:
+            # An earlier step has written there: it is the storage that fails, and may come back.
+            message, code = f"{message} It was there when the run began.", 1
         emit({"event": "error", "step": name, "message": message, "exit_code": code})
         _last_words(f"{WRONG_INPUT}: {message}" if code == InputError.exit_code else message)
         print(f"{name}: {message}", file=sys.stderr, flush=True)

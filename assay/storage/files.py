@@ -16,6 +16,10 @@ class ObjectNotFound(InputError):
     """No object has this name."""
 
 
+class BucketNotFound(InputError):
+    """There is no bucket of this name: it was never there, or storage has lost it."""
+
+
 @contextlib.contextmanager
 def new_folder(directory: Path) -> Iterator[Path]:
     """Yield a temporary sibling that becomes ``directory`` at the end, and vanishes on an error.

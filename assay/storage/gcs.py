@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.errors import AssayError, InputError
-from assay.storage.files import ObjectNotFound, disk_errors, new_file
+from assay.storage.files import BucketNotFound, ObjectNotFound, disk_errors, new_file
 from assay.storage.objects import GCS_SCHEME, GenerationMismatch, ObjectStore, Versioned, check_name
 
 CONNECTIONS = 64
@@ -151,7 +151,7 @@ class GCSStore(ObjectStore):
             raise GenerationMismatch(f"{uri}: changed by someone else. Read it again.") from error
         except api.NotFound as error:
             if only_bucket or self._bucket_is_missing():
-                raise InputError(
+                raise BucketNotFound(
                     f"{GCS_SCHEME}{self.bucket_name}: no such bucket. Correct the name, or create it with "
                     f"`gcloud storage buckets create {GCS_SCHEME}{self.bucket_name}`."
                 ) from error

@@ -90,4 +90,9 @@ done
 ((after >= 1)) || fail "no schedule is there after make schedule. See kubectl -n $namespace logs deploy/ml-pipeline"
 echo "$after schedule(s), however often asked for"
 
+echo "== time"
+run=$(kubectl -n "$namespace" get pods -l assay.dev/step=ingest --sort-by=.metadata.creationTimestamp \
+  -o jsonpath='{.items[-1:].metadata.labels.pipeline/runid}')
+"$python" manifests/kind/timings.py "$run" "$namespace"
+
 echo "kind-test: run, storage, placement and schedule are as they should be"

@@ -15,6 +15,7 @@ from assay.config import DataConfig, write_brief
 from assay.errors import AssayError
 from assay.observability.progress import EVENTS_VARIABLE
 from assay.steps import frame
+from assay.storage.files import BucketNotFound
 
 
 @pytest.fixture
@@ -102,6 +103,15 @@ def test_an_end_from_outside_cleans_up_before_it_ends(pod: Path) -> None:
     assert stopped.value.code == 128 + signal.SIGTERM
     assert cleaned
     assert "SIGTERM" in pod.read_text(encoding="utf-8")
+
+
+def test_a_bucket_that_was_there_when_the_run_began_is_no_wrong_input(pod: Path) -> None:
+    gone = BucketNotFound("gs://bucket: no such bucket.")
+    for name, code, mark in (("ingest", 2, True), ("baseline", 1, False), ("promote", 1, False)):
+        with pytest.raises(SystemExit) as stopped, frame.step(name):
+            raise gone
+        assert stopped.value.code == code
+        assert pod.read_text(encoding="utf-8").startswith("wrong input: ") == mark
 
 
 def test_what_the_cache_names_and_storage_has_lost_is_said_with_the_way_out(pod: Path, tmp_path: Path) -> None:

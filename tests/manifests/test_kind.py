@@ -6,11 +6,13 @@ them refuse.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,10 +27,13 @@ case "$*" in
   *"version --client"*) echo "Client Version: v1.34.0" ;;
   *"get nodes -l assay.dev/pool=gpu"*) printf 'node/gpu-node\\nnode/spot-node\\n' ;;
   *port-forward*) echo "Forwarding from 127.0.0.1:4321 -> 8888"; exec sleep 20 ;;
-  *"get pods -l assay.dev/step="*)
+  *"get pods -l assay.dev/step="*creationTimestamp*spec.nodeName*)
     all="$*" step=${all#*assay.dev/step=} step=${step%% *}
     variable=NODE_$step
     [[ ${!variable} == none ]] || echo "2999-01-01T00:00:00Z $step-pod ${!variable}" ;;
+  *"get pods -l assay.dev/step=ingest --sort-by"*runid*) echo a-run ;;
+  *"get pods -l pipeline/runid=a-run -o json"*) cat "$PODS" ;;
+  *"logs ingest-pod"*) cat "$LOG" ;;
   *"get node gpu-node"*) echo "gpu <no value>" ;;
   *"get node spot-node"*) echo "gpu true" ;;
   *"get node cpu-node"*) echo "cpu <no value>" ;;
@@ -57,6 +62,34 @@ STEPS = {
     **dict.fromkeys(("baseline", "finetune", "evaluate"), "gpu-node"),
     "search": "spot-node",
 }
+LOG = """2026-11-27T05:54:41.100000000Z [KFP Executor] Got executor_input:
+2026-11-27T05:54:47.100000000Z [KFP Executor] Wrote executor output file to /minio/x.
+2026-11-27T05:54:48.100000000Z I1127 launcher_v2.go:867] Executing uploadOutputArtifacts attempt: 1
+2026-11-27T05:54:49.100000000Z I1127 launcher_v2.go:206] publish success.
+"""
+
+
+def pod(path: str, step: str, created: int, started: int, main: tuple[int, int]) -> dict[str, Any]:
+    """A pod as Kubernetes gives it, by seconds after 05:54."""
+    at = [f"2026-11-27T05:54:{second:02d}Z" for second in (created, started, *main)]
+    terminated = {"terminated": {"startedAt": at[2], "finishedAt": at[3]}}
+    return {
+        "metadata": {
+            "name": f"{step or 'driver'}-pod",
+            "creationTimestamp": at[0],
+            "labels": {"assay.dev/step": step} if step else {},
+            "annotations": {"workflows.argoproj.io/node-name": path},
+        },
+        "spec": {"nodeName": "cpu-node"},
+        "status": {"startTime": at[1], "containerStatuses": [{"name": "main", "state": terminated}]},
+    }
+
+
+PODS = [
+    pod("run-x(0).root-driver(0)", "", 10, 11, (12, 14)),
+    pod("run-x(0).root(0).ingest-driver(0)", "", 17, 18, (19, 22)),
+    pod("run-x(0).root(0).ingest(0).executor(0)", "ingest", 24, 25, (38, 50)),
+]
 Script = Callable[..., tuple[subprocess.CompletedProcess[str], str]]
 
 
@@ -72,7 +105,7 @@ def script(tmp_path: Path) -> Script:
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
     root = tmp_path / "checkout"
-    for file in (*MANIFESTS.rglob("*.sh"), *MANIFESTS.rglob("*.yaml"), *MANIFESTS.rglob("*.env")):
+    for file in (file for kind in ("sh", "py", "yaml", "env") for file in MANIFESTS.rglob(f"*.{kind}")):
         target = root / file.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
@@ -83,10 +116,13 @@ def script(tmp_path: Path) -> Script:
     (environment / "assay").chmod(0o755)
     (environment / "python").symlink_to(sys.executable)
     calls = tmp_path / "calls"
+    (tmp_path / "pods.json").write_text(json.dumps({"items": PODS}))
+    (tmp_path / "log").write_text(LOG)
 
     def run(name: str, *arguments: str, **variables: str) -> tuple[subprocess.CompletedProcess[str], str]:
         calls.write_text("")
         played = {"CALLS": str(calls), "OBJECTS": OBJECTS, "ASSAY_IMAGES__CPU": "assay:0123456789ab"}
+        played |= {"PODS": str(tmp_path / "pods.json"), "LOG": str(tmp_path / "log")}
         nodes = {f"NODE_{step}": node for step, node in STEPS.items()}
         result = subprocess.run(
             [root / "manifests" / name, *arguments],
@@ -138,6 +174,16 @@ def test_kind_test_passes_where_everything_is_as_it_should_be(script: Script) ->
     settings = "[manifests/kind/settings.yaml assay:0123456789ab http://127.0.0.1:4321 http://127.0.0.1:4321]"
     assert [settings in line for line in calls.splitlines() if line.startswith("make")] == [True] * 3
     assert "make --no-print-directory submit WAIT=1 CONFIG=" in calls
+
+
+def test_kind_test_ends_with_where_the_time_went(script: Script) -> None:
+    result, _ = script("kind/test.sh")
+    lines = result.stdout.partition("== time\n")[2].splitlines()
+    assert lines[0].split() == ["step", "wait", "driver", "gap", "pending", "init", "main", "own", "upload", "node"]
+    assert lines[1].split() == ["ingest", "3", "5", "2", "1", "13", "12", "6", "2", "cpu-node"]
+    # From second 10 to 50; 14 to 17 and 22 to 24 without a pod.
+    assert lines[2].startswith("40 s from the first pod to the last one's end; no pod was alive for 5 s")
+    assert lines[2].endswith("3 pods, 2 of them Kubeflow's drivers")
 
 
 @pytest.mark.parametrize(
