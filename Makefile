@@ -13,6 +13,7 @@ SET ?=
 WAIT ?=
 NO_PREFLIGHT ?=
 NO_CACHE ?=
+FAULTS ?=
 CRON ?=
 FORCE ?=
 SPEC ?= pipelines/sweeps/pcam_depths.yaml
@@ -156,7 +157,7 @@ push: ## Push them to the registry that the cluster pulls from [IMAGES= REGISTRY
 
 ##@ kind: a cluster on this machine
 
-.PHONY: kind-up load kind-test kind-down
+.PHONY: kind-up load kind-test kind-faults kind-down
 kind-up: ## Create the kind cluster and install Kubeflow Pipelines and Assay's manifests
 	@manifests/kind/up.sh
 
@@ -165,6 +166,9 @@ load: ## Put the image for CPU on the kind cluster's nodes
 
 kind-test: $(VENV)/.run ## Run the tiny pipeline there; check storage, placement and schedule
 	@manifests/kind/test.sh
+
+kind-faults: $(VENV)/.run ## Kill, delete, cancel and cut off there; print what came of it [FAULTS="killed lost"]
+	@manifests/kind/faults.sh $(FAULTS)
 
 kind-down: ## Remove the kind cluster
 	@manifests/kind/down.sh

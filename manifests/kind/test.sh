@@ -1,41 +1,12 @@
 #!/usr/bin/env bash
 # Run the tiny pipeline on the kind cluster and look at what it left: make kind-test.
-# The images are those of the commit (make images load), or ASSAY_IMAGES__CPU and ASSAY_IMAGES__GPU.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../tools.sh"
 need_kubectl
 need make curl git
 cd "$root"
 
-cluster=${KIND_CLUSTER:-assay}
-python=$root/.venv/bin/python
-[[ -x $python ]] || fail "there is no .venv. Make it: make install"
-kubectl config use-context "kind-$cluster" >/dev/null || fail "there is no kind cluster '$cluster'. Create it: make kind-up"
-
-export ASSAY_SETTINGS=manifests/kind/settings.yaml
-export ASSAY_IMAGES__CPU=${ASSAY_IMAGES__CPU:-assay:$(git rev-parse --short=12 HEAD)}
-export ASSAY_IMAGES__GPU=${ASSAY_IMAGES__GPU:-$ASSAY_IMAGES__CPU}
-
-work=$(mktemp -d)
-forwards=()
-trap 'kill "${forwards[@]}" 2>/dev/null || true; rm -rf "$work"' EXIT
-# forward SERVICE PORT: sets `address` to where the service now answers on this machine.
-forward() {
-  : >"$work/$1" # the other process may not have opened it at the first look
-  kubectl -n "$namespace" port-forward "service/$1" ":$2" >"$work/$1" 2>&1 &
-  forwards+=($!)
-  local try
-  for try in {1..50}; do
-    address=$(sed -n 's#^Forwarding from \(127.0.0.1:[0-9]*\) .*#http://\1#p' "$work/$1" | head -1)
-    [[ -z $address ]] || return 0
-    sleep 0.2
-  done
-  fail "service/$1 cannot be reached after $try looks: $(tail -1 "$work/$1"). Is Kubeflow up? kubectl -n $namespace get pods"
-}
-forward ml-pipeline 8888
-export KFP_HOST=$address
-forward assay-storage 4443
-export STORAGE_EMULATOR_HOST=$address
+source manifests/kind/reach.sh
 
 # A seed of its own: nothing comes from Kubeflow's cache, so that every step is really scheduled.
 config=$work/tiny.yaml

@@ -14,7 +14,7 @@ from tests.manifests.conftest import MANIFESTS, ROOT
 
 SCRIPTS = sorted(file for file in MANIFESTS.rglob("*.sh"))
 OTHERS = [*sorted((ROOT / "docker").rglob("*.sh")), *sorted((ROOT / "tests").rglob("*.sh")), ROOT / ".ci/run"]
-CALLED = [file for file in SCRIPTS if file.name != "tools.sh"]
+CALLED = [file for file in SCRIPTS if file.name not in ("tools.sh", "reach.sh")]
 VERSIONS = dict(
     line.split("=", 1) for line in (MANIFESTS / "versions.env").read_text().splitlines() if line and line[0] != "#"
 )
