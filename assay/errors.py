@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 from collections.abc import Iterable
 
@@ -40,6 +41,20 @@ def shortened(value: object, most: int = 200, word: int | None = None) -> str:
     if len(text) > most:
         text = f"{text[: 2 * most // 3]}[...]{text[len(text) - most // 3 :]}"
     return " ".join(text.split()) if any(mark in text for mark in "\n\r\t\v\f\x85\u2028\u2029") else text
+
+
+def one_line(error: BaseException) -> str:
+    """Return what went wrong as one line: of the machine's own errors, with the thing and the way out."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, MemoryError):
+        return "out of memory. Lower batch_size or image_size, or give the step more memory."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"no space left on the disk for {error.filename or 'the outputs'}. Free some space and run again."
+    if isinstance(error, PermissionError):
+        return f"{error.filename or said}: no permission. Change its owner or mode, or name another place."
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return said
 
 
 def did_you_mean(name: str, known: Iterable[str], *, count: int = 3) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.errors import InputError
+from assay.storage.files import read_errors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -288,14 +289,16 @@ class Dataset:
 
 
 def _map(file: Path) -> Array:
-    try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file}: the shard cannot be read ({reason}). Run preprocess again.") from error
+    with read_errors(file, "Run preprocess again: `assay run CONFIG --force preprocess`."):
+        shard: Array = np.load(file, mmap_mode="r", allow_pickle=False)
+        return shard
 
 
 def _read_records(files: Sequence[Path]) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+    frames = []
+    for file in files:
+        with read_errors(file, "Run preprocess again: `assay run CONFIG --force preprocess`."):
+            frames.append(pd.read_parquet(file))
+    return pd.concat(frames, ignore_index=True)

@@ -25,7 +25,7 @@ from assay.data.shards import SHARD_BYTES, ChannelStatistics, SplitWriter, write
 from assay.data.unusable import UnusableWindow
 from assay.errors import InputError
 from assay.observability.progress import Progress, log
-from assay.storage.files import disk_errors, new_folder
+from assay.storage.files import disk_errors, new_folder, read_errors
 
 PART_FILE = "part.json"
 COPY_ROWS = 4096
@@ -150,7 +150,10 @@ def merge_shards(parts: Sequence[Path], out_dir: Path, *, shard_bytes: int = SHA
                 writer.write(number * size, block)
                 progress.advance(len(block))
             labels = np.concatenate([np.load(folder / shard["labels"]) for folder, shard in listed])
-            frames = [pd.read_parquet(folder / shard["records"]) for folder, shard in listed]
+            frames = []
+            for folder, shard in listed:
+                with read_errors(folder / shard["records"], "Run that part of preprocess again."):
+                    frames.append(pd.read_parquet(folder / shard["records"]))
             shards[name] = writer.finish(labels, pd.concat(frames, ignore_index=True))
         statistics = ChannelStatistics(description["input_shape"][-1])
         for _, part in described:

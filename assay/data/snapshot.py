@@ -13,6 +13,7 @@ import pandas as pd
 from assay.data.sources.base import Entry
 from assay.errors import InputError
 from assay.hashing import hash_json
+from assay.storage.files import read_errors
 
 SCHEMA_VERSION = 1
 COLUMNS = ("id", "uri", "label", "split", "group", "sha256", "size", "width", "height", "mode")
@@ -77,7 +78,9 @@ class Snapshot:
         is a group of its own; duplicates share one), sha256, size (bytes), width and height (pixels; for
         sensors: channels and time steps), mode (Pillow's name of the colour mode, or the dtype).
         """
-        return pd.read_parquet(self.root / "records.parquet")
+        file = self.root / "records.parquet"
+        with read_errors(file, "Remove the snapshot and run ingest again."):
+            return pd.read_parquet(file)
 
     def entries(self) -> list[Entry]:
         """Return the table's rows as entries that the source reads."""

@@ -23,12 +23,16 @@ T = TypeVar("T")
 
 
 def emit(event: dict[str, Any]) -> bool:
-    """Append one event to the file named by ``ASSAY_EVENTS``; return whether there is such a file."""
+    """Append one event to the file named by ``ASSAY_EVENTS``; return whether that was possible."""
     path = os.environ.get(EVENTS_VARIABLE)
     if not path:
         return False
-    with Path(path).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"time": time.time(), **event}, default=str) + "\n")
+    try:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": time.time(), **event}, default=str) + "\n")
+    except OSError:
+        # A full disk ends what writes results; that it is not shown must not.
+        return False
     return True
 
 

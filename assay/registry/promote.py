@@ -26,7 +26,7 @@ from assay.registry.seen import SEEN_FILE, read_seen, write_seen
 from assay.registry.verdict import CONFIDENCE, PromotionVerdict, judge_against_champion, judge_alone
 from assay.registry.versions import Champion, ChampionChanged, ModelRegistry
 from assay.storage.cache import cache_folder
-from assay.storage.files import new_file
+from assay.storage.files import new_file, read_errors
 from assay.storage.open import open_store
 
 # With fewer images of a class left, a comparison without those that the champion has seen says nothing.
@@ -204,7 +204,7 @@ class _Contest:
                 f"{version} was trained on other data, and which is not known: test images among them flatter it"
             )
             return everything
-        keep = ~read_seen(data).mask(self.test.records, self.dataset.group_column)
+        keep = ~read_seen(data, f"{SEEN_FILE} of {version}").mask(self.test.records, self.dataset.group_column)
         if keep.all():
             return everything
         left = np.bincount(self.test.labels[keep], minlength=self.dataset.num_classes)
@@ -221,14 +221,9 @@ class _Contest:
 
         path = self.evaluation_dir / "predictions.parquet"
         columns = [f"{self.candidate}:{name}" for name in self.dataset.classes]
-        try:
+        with read_errors(f"{path}: the predictions of {self.candidate}", "Run evaluate again."):
             table = pd.read_parquet(path)
             probabilities = table[columns].to_numpy(np.float32)
-        except (OSError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:100]
-            raise InputError(
-                f"{path}: not the predictions of {self.candidate} ({reason}). Run evaluate again."
-            ) from error
         truth = np.asarray(self.dataset.classes)[self.test.labels]
         if not np.array_equal(table["label"].to_numpy(str), truth):
             raise InputError(f"{path}: not of the test split of {self.dataset.root}. Evaluate on this dataset.")

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from assay.data.dataset import Dataset
+from assay.storage.files import read_errors
 
 SEEN_FILE = "seen.npz"
 Keys = npt.NDArray[np.uint64]
@@ -60,10 +61,19 @@ def write_seen(dataset: Dataset, path: Path) -> bool:
     return True
 
 
-def read_seen(data: bytes) -> Seen:
-    """Read what `write_seen` wrote."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return Seen(arrays["images"], arrays["groups"])
+def read_seen(data: bytes, origin: str = SEEN_FILE) -> Seen:
+    """Read what `write_seen` wrote.
+
+    Args:
+        data: The file's content.
+        origin: What to call it in an error.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    with read_errors(origin, "Restore the object: without it, no one can tell which test images the model has seen."):
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return Seen(arrays["images"].astype(np.uint64), arrays["groups"].astype(np.uint64))
 
 
 def _of_hashes(values: Iterable[str]) -> Keys:

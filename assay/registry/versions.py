@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from assay.errors import AssayError, InputError, did_you_mean
 from assay.hashing import hash_file, hash_json
 from assay.models.info import INFO_FILE, KERAS_FILE, SAVED_MODEL_DIR, ModelInfo, read_info
-from assay.storage.files import ObjectNotFound
+from assay.storage.files import ObjectNotFound, read_errors
 from assay.storage.local import LocalStore
 from assay.storage.objects import GenerationMismatch, ObjectStore
 
@@ -341,7 +341,14 @@ class ModelRegistry:
     def decisions(self, version: str) -> list[dict[str, Any]]:
         """Return the decisions about a version, the first one first."""
         names = self.store.list(self._at("versions", version, "decisions"))
-        return [json.loads(self.store.read_bytes(name)) for name in names]
+        found = []
+        for name in names:
+            with read_errors(self.store.uri(name), "Restore the object, or remove it: a decision is told, never used."):
+                decision = json.loads(self.store.read_bytes(name))
+                if not isinstance(decision, dict):
+                    raise ValueError(f"a decision is a mapping, not {type(decision).__name__}")
+                found.append(decision)
+        return found
 
     def _at(self, *parts: str) -> str:
         return "/".join((MODELS, self.name, *parts))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.config import SectionType, read_brief
-from assay.errors import AssayError, InputError
+from assay.errors import AssayError, InputError, one_line
 from assay.hashing import code_version
 from assay.observability.progress import emit
 from assay.storage.files import BucketNotFound
@@ -89,7 +89,7 @@ def step(
         if model_path is not None:
             write_marker(f"{model_path}/metrics.json", record.metrics)
     except (AssayError, OSError, MemoryError) as error:
-        message, code = _one_line(error), error.exit_code if isinstance(error, AssayError) else 1
+        message, code = one_line(error), error.exit_code if isinstance(error, AssayError) else 1
         if isinstance(error, BucketNotFound) and name != FIRST_STEP:
             # An earlier step has written there: it is the storage that fails, and may come back.
             message, code = f"{message} It was there when the run began.", 1
@@ -98,7 +98,7 @@ def step(
         print(f"{name}: {message}", file=sys.stderr, flush=True)
         raise SystemExit(code) from error
     except Exception as error:
-        message = f"a bug, see the log: {_one_line(error)}"
+        message = f"a bug, see the log: {one_line(error)}"
         emit({"event": "error", "step": name, "message": message, "exit_code": 1})
         _last_words(message)
         raise
@@ -148,14 +148,6 @@ def write_marker(path: str, content: dict[str, Any]) -> None:
     """Write values as JSON, with the folder around the file."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(json.dumps(content, indent=1), encoding="utf-8")
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, MemoryError):
-        return "out of memory. Lower batch_size or image_size, or give the step more memory."
-    if isinstance(error, OSError) and error.errno == 28:
-        return f"no space left on the disk for {error.filename or 'the outputs'}. Free some space and run again."
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def finite(metrics: dict[str, float]) -> dict[str, float]:

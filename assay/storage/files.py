@@ -59,6 +59,29 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def read_errors(thing: Path | str, way_out: str) -> Iterator[None]:
+    """Turn whatever a reader raises on bytes that nobody wrote so into one line about ``thing``.
+
+    Readers of arrays, tables and archives raise nearly anything on damaged headers, so no types are listed here; the
+    block holds the reading alone.
+
+    Args:
+        thing: The file or object, for the line.
+        way_out: What to do, as a sentence.
+
+    Raises:
+        InputError: In place of what the block raises.
+    """
+    try:
+        yield
+    except AssayError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{thing}: cannot be read ({reason}). {way_out}") from error
+
+
+@contextlib.contextmanager
 def disk_errors(thing: Path | str) -> Iterator[None]:
     """Turn what the operating system says into one line about ``thing``."""
     try:

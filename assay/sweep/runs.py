@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.config import BaselineConfig, FinetuneConfig, Policy, RuntimeConfig, parse_section
-from assay.errors import AssayError
+from assay.errors import AssayError, one_line
 from assay.hashing import hash_json, sources_version
 from assay.storage.open import open_store
 from assay.sweep.spec import Row, Sweep, policy_of
@@ -214,7 +214,7 @@ def run_job(job: Job, key: str, dataset_dir: Path, work_dir: Path, storage_root:
         else:
             result = train_baseline(section, runtime, dataset_dir, policy, work_dir, job.seed, storage_root)
     except DivergedError as error:
-        record = Record(key, job.seed, FAILED, note=f"diverged: {_one_line(error)}")
+        record = Record(key, job.seed, FAILED, note=f"diverged: {one_line(error)}")
         records.keep(record, job)
         return record
     with np.load(result.model_dir / "validation.npz") as file:
@@ -242,7 +242,7 @@ def job_of(sweep: Sweep, row: Row, seed: int, resolved: Policy) -> Job:
 
 def failure(job: Job, key: str, error: BaseException) -> Record:
     """Return the record of a run that raised; it is not kept, so that the next sweep tries again."""
-    text = _one_line(error)
+    text = one_line(error)
     return Record(key, job.seed, FAILED, note=text if isinstance(error, AssayError) else f"a bug, see the log: {text}")
 
 
@@ -253,7 +253,3 @@ def _ended(metrics: dict[str, float], section: BaselineConfig | FinetuneConfig) 
     if metrics["epochs_run"] < planned:
         return f"ended after {metrics['epochs_run']:.0f} of {planned} epochs"
     return ""
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -99,7 +99,9 @@ class FeatureStore:
             if array.shape == shape and array.dtype == dtype:
                 return array
             problem = f"{array.dtype} {array.shape} instead of {np.dtype(dtype)} {shape}"
-        except (ValueError, EOFError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # numpy raises nearly anything on a damaged header
             problem = str(error)
         log(f"{path}: damaged features ({problem}) are computed anew.")
         path.unlink(missing_ok=True)

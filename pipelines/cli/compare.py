@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from assay.errors import InputError
-from pipelines.cli.options import DEFAULT_STORAGE
+from pipelines.cli.options import DEFAULT_STORAGE, console
 
 if TYPE_CHECKING:
     from pipelines.cluster.client import Cluster
@@ -30,8 +29,6 @@ def compare(
     ),
 ) -> None:
     """Set runs side by side: what differs, metrics with intervals, cost, the champion, learning curves."""
-    from rich.console import Console
-
     from pipelines.compare.page import to_page
     from pipelines.compare.runs import compare_on_cluster, compare_stored
     from pipelines.compare.table import print_comparison, to_csv, to_markdown
@@ -49,7 +46,7 @@ def compare(
     output.mkdir(parents=True, exist_ok=True)
     for name, write in (("compare.csv", to_csv), ("compare.md", to_markdown), ("compare.html", to_page)):
         (output / name).write_text(write(comparison), encoding="utf-8")
-    print_comparison(Console(file=sys.stdout, highlight=False), comparison)
+    print_comparison(console(), comparison)
     typer.echo(f"wrote {output}/compare.html, compare.md and compare.csv")
 
 

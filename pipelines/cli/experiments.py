@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import DEFAULT_RUNS, DataOption, RunsOption, WeightsOption, changes, shown
+from pipelines.cli.options import DEFAULT_RUNS, DataOption, RunsOption, WeightsOption, changes, console, shown
 
 
 def experiments(
@@ -23,14 +22,12 @@ def experiments(
     output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("docs/experiments.md"),
 ) -> None:
     """Run the shipped sweeps with a stated budget and write the measured page; finished runs are not run again."""
-    from rich.console import Console
-
     from pipelines.experiments import load_plan, run_experiments
 
-    console = Console(file=sys.stdout, highlight=False)
+    terminal = console()
     left = run_experiments(
-        load_plan(plan), changes(data, weights, None), runs, output, console, quick=quick, minutes=minutes
+        load_plan(plan), changes(data, weights, None), runs, output, terminal, quick=quick, minutes=minutes
     )
-    console.print(f"wrote {shown(output.resolve())}", markup=False, soft_wrap=True)
+    terminal.print(f"wrote {shown(output.resolve())}", markup=False, soft_wrap=True)
     if left:
-        console.print(f"{left} runs are left for want of time: the same command goes on with them.")
+        terminal.print(f"{left} runs are left for want of time: the same command goes on with them.")

@@ -6,12 +6,10 @@ at once. Exit codes: 0 done, 1 the run failed, 2 wrong input.
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
-from assay.errors import AssayError
 from assay.observability.quiet import silence_tensorflow
+from pipelines.cli.boundary import Interruptible, bounded
 from pipelines.cli.compare import compare
 from pipelines.cli.compile import compile
 from pipelines.cli.config import config_app
@@ -29,6 +27,7 @@ from pipelines.cli.sweep import sweep
 
 app = typer.Typer(
     name="assay",
+    cls=Interruptible,
     help="From a folder of labelled images to a champion model that one can defend.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -41,13 +40,6 @@ for command in (preflight, submit, compare, run, sweep, experiments, compile, pr
 
 
 def main() -> None:
-    """Run the command line; a user's error is one line and its exit code."""
+    """Run the command line."""
     silence_tensorflow()
-    try:
-        app()
-    except AssayError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        print("stopped. The same command goes on from where it was.", file=sys.stderr)
-        raise SystemExit(1) from None
+    bounded(app)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.errors import InputError
+from pipelines.cli.options import console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,9 +34,7 @@ def models_show(
     classes: Annotated[int, typer.Option("--classes", min=2, help="Number of classes.")] = 2,
 ) -> None:
     """Print layers, output shapes and parameters for an input shape."""
-    from rich.console import Console
-
-    print_model(Console(highlight=False), name, _shape(shape) if shape else None, classes)
+    print_model(console(markup=False), name, _shape(shape) if shape else None, classes)
 
 
 def _shape(text: str) -> tuple[int, ...]:

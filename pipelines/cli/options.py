@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from assay.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,14 +41,26 @@ def load(config: Path, data: str | None, weights: str | None, overrides: list[st
 
 
 def changes(data: str | None, weights: str | None, overrides: list[str] | None) -> list[str]:
-    """Return what the command line changes, as overrides."""
-    import json
+    """Return what the command line changes, as overrides.
+
+    Raises:
+        InputError: A name is no text: a config could not hold it.
+    """
+    import yaml
 
     found = list(overrides or [])
-    if data is not None:
-        found.append(f"data.source={json.dumps(data)}")
-    if weights is not None:
-        found.append(f"finetune.weights={json.dumps(weights)}")
+    for option, key, value in (("--data", "data.source", data), ("--weights", "finetune.weights", weights)):
+        if value is None:
+            continue
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{option} {value!a}: the name is not UTF-8. Rename it, or link to it by another."
+            ) from error
+        # YAML's own quoting: JSON writes an emoji as two halves, which YAML would keep apart.
+        quoted = yaml.safe_dump(value, default_style='"', width=sys.maxsize).strip()
+        found.append(f"{key}={quoted}")
     return found
 
 
@@ -57,10 +72,12 @@ def shown(path: Path) -> Path:
         return path
 
 
-def console() -> Console:
-    """Return a console on the standard output of now."""
-    import sys
+def console(*, markup: bool = True) -> Console:
+    """Return a console on the standard output of now, which takes no part of a name for an emoji.
 
+    Args:
+        markup: Whether ``[bold]`` and the like are styles; False where all that is printed comes from data.
+    """
     from rich.console import Console
 
-    return Console(file=sys.stdout, highlight=False)
+    return Console(file=sys.stdout, highlight=False, emoji=False, markup=markup)

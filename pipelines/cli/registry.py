@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.errors import InputError
-from pipelines.cli.options import DEFAULT_STORAGE, StorageOption
+from pipelines.cli.options import DEFAULT_STORAGE, StorageOption, console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,9 +23,7 @@ def registry_list(
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """List models and their versions; the champion is marked."""
-    from rich.console import Console
-
-    print_versions(Console(highlight=False), storage, name)
+    print_versions(console(markup=False), storage, name)
 
 
 @registry_app.command("show")
@@ -35,9 +33,7 @@ def registry_show(
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """Show one version: its metrics, where it came from, and the decisions about it."""
-    from rich.console import Console
-
-    print_version(Console(highlight=False), storage, name, version)
+    print_version(console(markup=False), storage, name, version)
 
 
 @registry_app.command("rollback")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -14,6 +13,7 @@ from pipelines.cli.options import (
     RunsOption,
     SetOption,
     WeightsOption,
+    console,
     load,
     shown,
 )
@@ -30,23 +30,23 @@ def run(
     ] = None,
 ) -> None:
     """Run the whole pipeline on this machine."""
-    from rich.console import Console
+    from rich.markup import escape
 
     from pipelines.local.console import format_seconds, print_summary
     from pipelines.local.run import run_locally
 
     resolved = load(config, data, weights, overrides)
     # The stream of now: while the graph runs, what Kubeflow prints is led into the log.
-    console = Console(file=sys.stdout, highlight=False)
-    console.print(f"[bold]{resolved.name}[/bold]: {resolved.data.source}", markup=True, soft_wrap=True)
-    outcome = run_locally(resolved, runs, console, image=image)
-    console.print()
+    terminal = console()
+    terminal.print(f"[bold]{resolved.name}[/bold]: {escape(resolved.data.source)}", soft_wrap=True)
+    outcome = run_locally(resolved, runs, terminal, image=image)
+    terminal.print()
     if outcome.evaluation_dir is None or outcome.promotion_dir is None:
-        console.print("Nothing to train: the source has not changed.")
+        terminal.print("Nothing to train: the source has not changed.")
         return
     report = outcome.run_dir / "report.html"
     report.write_bytes((outcome.evaluation_dir / "report.html").read_bytes())
-    print_summary(console, outcome.evaluation_dir, outcome.promotion_dir, shown(report))
+    print_summary(terminal, outcome.evaluation_dir, outcome.promotion_dir, shown(report))
     if outcome.reused:
-        console.print(f"[bold]Reused:[/bold] {', '.join(outcome.reused)} (nothing that they depend on has changed)")
-    console.print(f"[bold]Time:[/bold] {format_seconds(outcome.seconds)}")
+        terminal.print(f"[bold]Reused:[/bold] {', '.join(outcome.reused)} (nothing that they depend on has changed)")
+    terminal.print(f"[bold]Time:[/bold] {format_seconds(outcome.seconds)}")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import DEFAULT_RUNS, DataOption, RunsOption, SetOption, WeightsOption, changes, shown
+from pipelines.cli.options import (
+    DEFAULT_RUNS,
+    DataOption,
+    RunsOption,
+    SetOption,
+    WeightsOption,
+    changes,
+    console,
+    shown,
+)
 
 
 def sweep(
@@ -19,18 +27,16 @@ def sweep(
     runs: RunsOption = DEFAULT_RUNS,
 ) -> None:
     """Train every row of a sweep from every seed and write the table; finished runs are not run again."""
-    from rich.console import Console
-
     from assay.sweep.spec import load_sweep
     from pipelines.local.sweep import print_sweep, run_sweep_locally
 
     resolved = load_sweep(spec, changes(data, weights, overrides))
-    console = Console(file=sys.stdout, highlight=False)
-    outcome = run_sweep_locally(resolved, runs, console)
-    console.print()
-    print_sweep(console, outcome)
-    console.print()
+    terminal = console()
+    outcome = run_sweep_locally(resolved, runs, terminal)
+    terminal.print()
+    print_sweep(terminal, outcome)
+    terminal.print()
     for name in ("table.md", "table.csv", "sweep.html", "best.yaml"):
         if (outcome.folder / name).exists():
-            console.print(str(shown(outcome.folder / name)), markup=False, soft_wrap=True)
-    console.print(f"{outcome.ran} runs now, {outcome.reused} from earlier, {outcome.failed} without a model")
+            terminal.print(str(shown(outcome.folder / name)), markup=False, soft_wrap=True)
+    terminal.print(f"{outcome.ran} runs now, {outcome.reused} from earlier, {outcome.failed} without a model")

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -98,7 +99,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     console.print(table)
     for run in comparison.runs:
         if comparison.is_champion(run) and run.record:
-            console.print(f"[bold]Champion:[/bold] {run.record.decision.reason}", highlight=False)
+            console.print(f"[bold]Champion:[/bold] {escape(run.record.decision.reason)}", highlight=False)
     for caution in cautions(comparison):
         console.print(Text(caution, style="yellow"))
     for remark in remarks(comparison):

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -170,7 +171,7 @@ def print_summary(console: Console, evaluation_dir: Path, promotion_dir: Path, r
         table.add_row(row["name"] + (" *" if best else ""), *cells, style="bold" if best else "")
     console.print(table)
     console.print("[dim]* the candidate: best on the validation split. Brackets: 95% intervals.[/dim]")
-    console.print(f"\n[bold]Champion:[/bold] {decision['reason']}", highlight=False)
+    console.print(f"\n[bold]Champion:[/bold] {escape(decision['reason'])}", highlight=False)
     console.print("[bold]Report:[/bold] ", end="")
     console.print(str(report), markup=False, soft_wrap=True)
 

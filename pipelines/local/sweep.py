@@ -48,7 +48,9 @@ def run_sweep_locally(
     base = with_absolute_paths(sweep.base)
     placed = resolve(sweep.spec, base, sweep.spec.name)
     rows, runs = len(sweep.rows), len(sweep.rows) * len(sweep.spec.seeds)
-    console.print(f"[bold]{sweep.spec.name}[/bold]: {rows} rows, {runs} runs on {base.data.source}", soft_wrap=True)
+    console.print(
+        f"[bold]{sweep.spec.name}[/bold]: {rows} rows, {runs} runs on {escape(base.data.source)}", soft_wrap=True
+    )
     with shown_events(base, console):
         return run_sweep(placed, runs_dir.resolve(), worker, deadline, seeds)
 

@@ -55,7 +55,7 @@ class ArrayRows:
             where = f"{self._tree.root}/{name}"
             try:
                 shape = self._array(name).shape
-            except (ValueError, OSError, EOFError) as error:
+            except Exception as error:  # numpy raises nearly anything on a damaged header
                 raise InputError(f"{where}: not a whole array of numbers. Save it again with numpy.save.") from error
             if len(shape) not in (2, 3):
                 raise InputError(f"{where}: has shape {shape}. One array a class holds windows x steps x channels.")
@@ -73,7 +73,7 @@ class ArrayRows:
         buffer = io.BytesIO()
         try:
             np.save(buffer, np.ascontiguousarray(self._array(name)[int(row)]), allow_pickle=False)
-        except (ValueError, IndexError) as error:
+        except Exception as error:  # the file may have been replaced or cut since it was listed
             raise OSError(f"row {row} of {name} is not there ({error})") from error
         return buffer.getvalue()
 

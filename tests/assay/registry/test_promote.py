@@ -393,7 +393,7 @@ def wrong_inputs() -> Sequence[Any]:
     return [
         pytest.param(no_comparison, "Run evaluate first", id="no comparison"),
         pytest.param(broken_comparison, "Run evaluate again", id="broken comparison"),
-        pytest.param(no_predictions, "not the predictions of finetune", id="no predictions"),
+        pytest.param(no_predictions, "the predictions of finetune: cannot be read", id="no predictions"),
         pytest.param(predictions_of_others, "not of the test split", id="predictions of others"),
         pytest.param(no_model, "no model here", id="no model"),
     ]
