@@ -367,6 +367,15 @@ class PromoteConfig(Section):
     min_gain: float = Field(0.0, ge=0, lt=1, description="least gain over the champion, in units of the metric")
     alpha: float = Field(0.05, gt=0, lt=0.5, description="largest p-value of the paired one-sided test")
     min_value: float | None = Field(None, ge=0, le=1, description="never promote below this value; null: no floor")
+    beat_baseline: bool = Field(
+        True, description="the first champion must be better than the baseline, by the lower end of the interval"
+    )
+    counterpart_margin: float = Field(
+        0.02,
+        ge=0,
+        lt=1,
+        description="for sensitivity and specificity: how much of the other may be lost, by the lower end",
+    )
 
 
 class StorageConfig(Section):

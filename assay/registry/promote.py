@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from assay.evaluation.evaluate import group_labels
 from assay.evaluation.predictions import misfit, predict_split
 from assay.hashing import code_version
 from assay.measures.calibration import apply_temperature
+from assay.measures.interval import Interval
 from assay.measures.metrics import METRICS, Scored
 from assay.models.artifact import load_model
 from assay.models.info import ModelInfo, read_info
@@ -114,7 +116,8 @@ class _Contest:
         self.registry = ModelRegistry(open_store(storage_root), name)
         self.dataset = Dataset.open(dataset_dir)
         self.model_dir = evaluation_dir / "best"
-        self.candidate = _candidate(evaluation_dir)
+        self.comparison = _comparison(evaluation_dir)
+        self.candidate = self.comparison["best"]
         self.info = read_info(self.model_dir)
         mismatch = misfit(self.info, self.dataset)
         if mismatch:
@@ -175,8 +178,10 @@ class _Contest:
             return PromotionVerdict(
                 False, f"it was champion and was rolled back on {returned.changed[:10]} ({returned.reason})", metric
             )
+        if self._untrained():
+            return PromotionVerdict(False, "it was not trained: no epoch was run", metric)
         if champion is None:
-            return judge_alone(self.config, challenger, self.groups, self.seed)
+            return judge_alone(self.config, challenger, self.groups, self.seed, self._over_baseline())
         info = self.registry.version(champion.version).info
         mismatch = misfit(info, self.dataset, reordered=True)
         if mismatch:
@@ -192,6 +197,18 @@ class _Contest:
         other = self._score(self.registry.fetch(champion.version, cache_folder("models")))
         groups = None if self.groups is None else self.groups[keep]
         return judge_against_champion(self.config, _take(challenger, keep), _take(other, keep), groups, self.seed)
+
+    def _untrained(self) -> bool:
+        training = self.comparison.get("candidates", {}).get(self.candidate, {}).get("training", {})
+        return training.get("epochs_run") == 0
+
+    def _over_baseline(self) -> Interval | None:
+        """Return the interval of the AUC gained over the baseline, None where it is the baseline or there is none."""
+        for pair in self.comparison.get("comparisons", []):
+            if pair["role"] == "baseline" and pair["candidate"] == self.candidate:
+                low, high = (math.nan if end is None else end for end in (pair["auc"]["low"], pair["auc"]["high"]))
+                return Interval(low, high, pair["auc"]["test"])
+        return None
 
     def _fair_images(self, version: str, info: ModelInfo) -> npt.NDArray[np.bool_]:
         """Return which test images the champion was not trained on, bool (N,)."""
@@ -290,11 +307,12 @@ class _Contest:
         return PromotionResult(promoted, version, after, reason, metrics), decision
 
 
-def _candidate(evaluation_dir: Path) -> str:
-    """Return the best candidate's name."""
+def _comparison(evaluation_dir: Path) -> dict[str, Any]:
+    """Return what evaluate found of the candidates."""
     path = evaluation_dir / "comparison.json"
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["best"])
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {**found, "best": str(found["best"])}
     except FileNotFoundError as error:
         raise InputError(
             f"{evaluation_dir}: no evaluation here ({path.name} is missing). Run evaluate first."

@@ -18,6 +18,8 @@ from assay.measures.metrics import METRICS, Scored, point_metrics
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+# Each is bought with the other by moving the threshold.
+COUNTERPARTS = {"sensitivity": "specificity", "specificity": "sensitivity"}
 
 
 @dataclass(frozen=True)
@@ -61,21 +63,33 @@ class PromotionVerdict:
 
 
 def judge_alone(
-    config: PromoteConfig, challenger: Scored, groups: npt.NDArray[Any] | None, seed: int
+    config: PromoteConfig,
+    challenger: Scored,
+    groups: npt.NDArray[Any] | None,
+    seed: int,
+    over_baseline: Interval | None = None,
 ) -> PromotionVerdict:
-    """Hold a challenger against the floor of the config; there is no champion to beat.
+    """Hold a challenger against guessing, the baseline and the floor of the config; there is no champion to beat.
+
+    Whatever the metric, its AUC must be above 0.5 by the lower end of the interval: a model that ranks no better than
+    guessing reaches any sensitivity at some threshold.
 
     Args:
         config: Gives metric and floor.
         challenger: Its probabilities and decisions on the test split.
         groups: Patient or slide of each image (N,); None: images are independent.
         seed: Of the bootstrap.
+        over_baseline: Of its AUC less the baseline's on the same images; None: it is the baseline, or there is none.
     """
-    score = _scores({"challenger": challenger}, config.metric, groups, seed)["challenger"]
+    resampler = Resampler(len(challenger.labels), groups, RESAMPLES, seed)
+    models = {"challenger": challenger}
+    samples = bootstrap_metrics(models, resampler)
+    score = _scores(models, config.metric, groups, seed, samples)["challenger"]
     title = METRICS[config.metric].title
     if score.undefined:
         return PromotionVerdict(False, f"its {title} is undefined ({score.undefined})", config.metric, score)
-    fails = _fails_floor(config, score)
+    ranking = _scores(models, "auc", groups, seed, samples)["challenger"]
+    fails = _fails_guessing(ranking) or _fails_baseline(config, over_baseline) or _fails_floor(config, score)
     return PromotionVerdict(not fails, fails or f"test {title} {score}", config.metric, score)
 
 
@@ -119,7 +133,7 @@ def judge_against_champion(
     sign = "≤" if significant else ">"
     p_value = f"one-sided p{margin} = {gain.p_better:.2g} {sign} {config.alpha:g}"
     why = f"{numbers}, a gain of {change}, {p_value} ({gain.test})"
-    fails = _fails_floor(config, score)
+    fails = _fails_floor(config, score) or _fails_counterpart(config, models, samples, resampler, groups)
     if fails:
         why = f"{fails}; {why}"
     return PromotionVerdict(significant and not fails, why, metric, score, other, gain)
@@ -140,6 +154,59 @@ def _scores(
         interval = metric_intervals(scored, points.values, samples[name], resampler, CONFIDENCE)[metric]
         scores[name] = Score(points.values[metric], interval, points.undefined.get(metric, ""))
     return scores
+
+
+def _fails_guessing(ranking: Score) -> str:
+    """Return why an AUC is not shown to be better than guessing, or an empty text."""
+    if ranking.undefined:
+        return f"its AUC is undefined ({ranking.undefined}), so that nothing shows it to be better than guessing"
+    if ranking.interval.high < 0.5:
+        return f"test AUC {ranking} lies below 0.5: are the labels or the positive class inverted?"
+    if not ranking.interval.low > 0.5:
+        return f"test AUC {ranking} is not shown to be better than guessing (0.5)"
+    return ""
+
+
+def _fails_baseline(config: PromoteConfig, over_baseline: Interval | None) -> str:
+    """Return why a model is not shown to be better than the baseline, or an empty text."""
+    if not config.beat_baseline or over_baseline is None or not over_baseline.defined or over_baseline.low > 0:
+        return ""
+    return (
+        f"it is not shown to be better than the baseline: AUC [{over_baseline.low:+.3f}, {over_baseline.high:+.3f}] "
+        "over it (promote.beat_baseline=false lets it pass)"
+    )
+
+
+def _fails_counterpart(
+    config: PromoteConfig,
+    models: Mapping[str, Scored],
+    samples: Mapping[str, Mapping[str, npt.NDArray[np.float64]]],
+    resampler: Resampler,
+    groups: npt.NDArray[Any] | None,
+) -> str:
+    """Return why too much specificity may be lost for sensitivity, or the reverse; or an empty text.
+
+    A lower threshold raises the one at the cost of the other: alone, neither says that a model is better.
+    """
+    other = COUNTERPARTS.get(config.metric)
+    if other is None:
+        return ""
+    change = compare_samples(
+        models["challenger"],
+        models["champion"],
+        other,
+        samples["challenger"][other],
+        samples["champion"][other],
+        resampler,
+        groups,
+        CONFIDENCE,
+    )
+    if change.interval.low >= -config.counterpart_margin:
+        return ""
+    return (
+        f"its {METRICS[other].title.lower()} changes by {change.difference:+.3f} [{change.interval.low:+.3f}, "
+        f"{change.interval.high:+.3f}], and may lose no more than {config.counterpart_margin:g}"
+    )
 
 
 def _fails_floor(config: PromoteConfig, score: Score) -> str:

@@ -30,7 +30,7 @@ from assay.storage.open import open_store
 SHAPE = (4, 4, 3)
 CLASSES = ("normal", "tumor")
 RUNTIME = RuntimeConfig(precision="float32")
-GOOD, FAIR, POOR = 8.0, 1.0, 0.4
+GOOD, FAIR, POOR = 8.0, 1.2, 0.75
 
 
 def images(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
@@ -417,3 +417,56 @@ def test_a_champion_that_is_damaged_stops_the_promotion(bench: Bench) -> None:
         bench.run(GOOD)
     assert bench.registry.resolve() == "v1"
     assert bench.registry.versions() == ["v1", "v2"]
+
+
+def compared(evaluation: Path, low: float, high: float, epochs: int = 5) -> Path:
+    """Say in an evaluation how its best candidate stands to the baseline, and how long it was trained."""
+    pair = {"candidate": "finetune", "against": "baseline", "role": "baseline"}
+    pair["auc"] = {"difference": (low + high) / 2, "low": low, "high": high, "test": "DeLong"}
+    content = {
+        "best": "finetune",
+        "comparisons": [pair],
+        "candidates": {"finetune": {"training": {"epochs_run": epochs}}},
+    }
+    (evaluation / "comparison.json").write_text(json.dumps(content))
+    return evaluation
+
+
+@pytest.mark.parametrize("metric", ["auc", "sensitivity", "brier"])
+def test_a_model_that_guesses_does_not_become_the_first_champion(bench: Bench, metric: str) -> None:
+    result = bench.run(0.0, metric=metric)
+    assert not result.promoted
+    assert "not shown to be better than guessing" in result.reason
+    assert bench.registry.champion() is None
+
+
+def test_a_ranking_upside_down_asks_whether_the_labels_are_inverted(bench: Bench) -> None:
+    result = bench.run(-GOOD)
+    assert not result.promoted
+    assert "are the labels or the positive class inverted?" in result.reason
+
+
+def test_the_first_champion_is_better_than_the_baseline_by_the_lower_end(bench: Bench, dataset: Path) -> None:
+    equal = compared(write_evaluation(bench.folder / "equal", dataset, GOOD), -0.01, 0.05)
+    result = bench.promote(equal)
+    assert not result.promoted
+    assert "not shown to be better than the baseline: AUC [-0.010, +0.050]" in result.reason
+    assert bench.promote(equal, beat_baseline=False).promoted
+
+
+def test_a_network_that_was_not_trained_is_never_champion(bench: Bench, dataset: Path) -> None:
+    untrained = compared(write_evaluation(bench.folder / "untrained", dataset, GOOD), 0.1, 0.2, epochs=0)
+    result = bench.promote(untrained)
+    assert not result.promoted
+    assert "it was not trained" in result.reason
+
+
+def test_sensitivity_bought_with_specificity_does_not_win(bench: Bench, dataset: Path) -> None:
+    assert bench.run(FAIR, metric="sensitivity").promoted
+    # The same model with another threshold finds more and alarms more.
+    result = bench.run(FAIR, info={"threshold": 0.42, "code_version": "2"}, metric="sensitivity")
+    assert not result.promoted
+    assert "specificity changes by -" in result.reason
+    assert bench.run(
+        FAIR, info={"threshold": 0.42, "code_version": "3"}, metric="sensitivity", counterpart_margin=0.99
+    ).promoted
