@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from assay.hashing import code_version, hash_json
 from assay.observability.progress import log
+from assay.storage.cache import is_forced
 from assay.storage.files import disk_errors, new_file
 from assay.storage.open import is_remote, open_store
 
@@ -31,7 +32,10 @@ def checkpoint_location(storage_root: str, step: str, **depends: Any) -> str:
         depends: What the outcome depends on, JSON: fingerprints of dataset and config, policy, seed.
     """
     key = hash_json({"step": step, "code": code_version(), **depends})[:24]
-    return f"{storage_root.rstrip('/')}/checkpoints/{key}"
+    location = f"{storage_root.rstrip('/')}/checkpoints/{key}"
+    if is_forced(step):
+        remove_checkpoints(location)
+    return location
 
 
 @dataclass

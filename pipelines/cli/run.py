@@ -28,6 +28,10 @@ def run(
     image: Annotated[
         str | None, typer.Option("--image", help="Run each step in a container of this image, as a cluster does.")
     ] = None,
+    force: Annotated[
+        list[str] | None,
+        typer.Option("--force", help="A step that runs again, from its beginning, although nothing has changed."),
+    ] = None,
 ) -> None:
     """Run the whole pipeline on this machine."""
     from rich.markup import escape
@@ -39,7 +43,7 @@ def run(
     # The stream of now: while the graph runs, what Kubeflow prints is led into the log.
     terminal = console()
     terminal.print(f"[bold]{resolved.name}[/bold]: {escape(resolved.data.source)}", soft_wrap=True)
-    outcome = run_locally(resolved, runs, terminal, image=image)
+    outcome = run_locally(resolved, runs, terminal, image=image, force=force or ())
     terminal.print()
     if outcome.evaluation_dir is None or outcome.promotion_dir is None:
         terminal.print("Nothing to train: the source has not changed.")

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,9 +20,11 @@ from rich.console import Console
 from assay.config import RunConfig, dump_config
 from assay.errors import AssayError, InputError
 from assay.observability.progress import EVENTS_VARIABLE
+from assay.storage.cache import FORCE_VARIABLE
 from assay.storage.open import is_remote
 from pipelines.graphs.order import enabled_candidates
 from pipelines.local.containers import Containers
+from pipelines.local.forced import check_forced, forcing
 
 
 @dataclass
@@ -46,7 +48,13 @@ class RunOutcome:
 
 
 def run_locally(
-    config: RunConfig, runs_dir: Path, console: Console, *, image: str | None = None, skip_unchanged: bool = False
+    config: RunConfig,
+    runs_dir: Path,
+    console: Console,
+    *,
+    image: str | None = None,
+    skip_unchanged: bool = False,
+    force: Collection[str] = (),
 ) -> RunOutcome:
     """Run the whole pipeline with ``kfp.local``.
 
@@ -55,6 +63,7 @@ def run_locally(
         runs_dir: Where runs, the step cache and (by default) the object storage live.
         console: Where progress is shown.
         image: Run each step in a container of this image; None: in a subprocess.
+        force: Steps that run again although nothing has changed for them; what follows them runs again too.
         skip_unchanged: End early where the source has not changed since the champion was trained.
 
     Returns:
@@ -65,6 +74,7 @@ def run_locally(
     """
     from pipelines.local.console import EventDisplay
 
+    force = check_forced(config, force)
     config = with_absolute_paths(config)
     runs_dir = runs_dir.resolve()
     containers = Containers.of(image, config, runs_dir) if image else None
@@ -78,7 +88,7 @@ def run_locally(
     log_path = run_dir / "run.log"
     with log_path.open("w", encoding="utf-8", buffering=1) as log, following(events, display):
         try:
-            _run_graph(config, runs_dir, events, log, containers, skip_unchanged=skip_unchanged)
+            _run_graph(config, runs_dir, events, log, containers, force, skip_unchanged=skip_unchanged)
         except RuntimeError as error:
             failure: RuntimeError | None = error
         else:
@@ -141,6 +151,7 @@ def _run_graph(
     events: Path,
     log: TextIO,
     containers: Containers | None,
+    force: Collection[str],
     *,
     skip_unchanged: bool,
 ) -> None:
@@ -157,6 +168,8 @@ def _run_graph(
         run_id = events.parent.name
         arguments = {**pipeline_arguments(config), "system_run_id": run_id}
         variables = {EVENTS_VARIABLE: str(events), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+        if force:
+            variables[FORCE_VARIABLE] = ",".join(force)
         cache = runs_dir / "cache"
         with contextlib.ExitStack() as ended:
             if containers is None:
@@ -167,6 +180,8 @@ def _run_graph(
                 cache /= containers.image_id[:12]
                 runner = ended.enter_context(containers.runner(config, events.parent, cache, variables))
             local.init(runner=runner, pipeline_root=str(runs_dir / "steps"), enable_caching=True, cache_root=str(cache))
+            if force:
+                ended.enter_context(forcing(cache, force))
             pipeline(**arguments)
 
 

@@ -84,3 +84,15 @@ def test_everything_that_changes_the_training_changes_the_place() -> None:
     places |= {checkpoint_location("store", "finetune", **depends)}
     assert len(places) == 6
     assert checkpoint_location("store/", "baseline", **depends) in places
+
+
+def test_a_step_that_is_to_begin_anew_finds_no_checkpoint(tmp_path, monkeypatch):
+    def location(step: str) -> Path:
+        return Path(checkpoint_location(str(tmp_path), step, seed=1))
+
+    for step in ("baseline", "finetune"):
+        location(step).mkdir(parents=True)
+        (location(step) / "fit.npz").write_bytes(b"half a training")
+    monkeypatch.setenv("ASSAY_FORCE", "finetune")
+    assert not location("finetune").exists()
+    assert (location("baseline") / "fit.npz").exists()

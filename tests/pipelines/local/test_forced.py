@@ -1,0 +1,75 @@
+"""Steps that are told to run again: they and what follows them, and what they give is reused from then on."""
+
+from pathlib import Path
+
+import pytest
+from kfp import dsl, local
+
+from assay.config import CANDIDATES, parse_config
+from assay.errors import InputError
+from pipelines.graphs.order import STEPS
+from pipelines.graphs.training import build_training_pipeline
+from pipelines.local.forced import ALWAYS, PARTS, check_forced, forcing
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def first(log: str, given: dsl.Output[dsl.Artifact]):
+    from pathlib import Path
+
+    with Path(log).open("a") as file:
+        file.write("first ")
+    Path(given.path).write_text("x")
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def second(log: str, taken: dsl.Input[dsl.Artifact], given: dsl.Output[dsl.Artifact]):
+    from pathlib import Path
+
+    with Path(log).open("a") as file:
+        file.write("second ")
+    Path(given.path).write_text("y")
+
+
+@dsl.pipeline(name="two")
+def two(log: str) -> None:
+    second(log=log, taken=first(log=log).outputs["given"])
+
+
+def test_a_forced_step_runs_again_with_what_follows_it_and_is_reused_then(tmp_path: Path) -> None:
+    cache, log = tmp_path / "cache", tmp_path / "log"
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(tmp_path / "steps"),
+        enable_caching=True,
+        cache_root=str(cache),
+    )
+    ran = []
+    for forced in ((), (), ("second",), ("first",), ()):
+        log.write_text("")
+        with forcing(cache, forced):
+            two(log=str(log))
+        ran.append(log.read_text().split())
+    assert ran == [["first", "second"], [], ["second"], ["first", "second"], []]
+
+
+def test_the_names_of_the_steps_are_those_of_the_graphs_components() -> None:
+    parts = [part for step in STEPS if step not in ALWAYS for part in PARTS.get(step, (step,))]
+    found: set[str] = set()
+    for shards in (1, 2):
+        spec = build_training_pipeline(CANDIDATES, shards=shards).pipeline_spec
+        found |= set(spec.components)
+    assert {f"comp-{part}" for part in parts} <= found
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [("finetun", "Did you mean 'finetune'"), ("search", "no step of this run"), ("promote", "runs in any case")],
+)
+def test_what_cannot_be_forced_is_told_in_one_line(step: str, said: str) -> None:
+    config = parse_config({"version": 1, "search": {"enabled": False}})
+    with pytest.raises(InputError, match=said):
+        check_forced(config, [step])
+
+
+def test_a_step_that_is_named_twice_is_forced_once() -> None:
+    assert check_forced(parse_config({"version": 1}), ["search", "augment", "search"]) == ("search", "augment")
