@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from assay.data.unusable import Unusable, UnusableWindow
 from assay.errors import InputError
 from assay.models.artifact import LoadedModel, load_model
 from assay.models.info import ModelInfo
+from assay.observability.resources import available_cores
 from assay.registry.versions import ModelRegistry
 from assay.storage.cache import cache_folder
 from assay.storage.open import open_store
@@ -140,7 +140,7 @@ def to_json(predictions: Sequence[Prediction], info: ModelInfo, name: str, versi
 
 
 def _predict(model: LoadedModel, files: Sequence[Path], batch_size: int) -> Iterator[Prediction]:
-    with ThreadPoolExecutor(os.cpu_count()) as executor:
+    with ThreadPoolExecutor(available_cores()) as executor:
         for start in range(0, len(files), batch_size):
             batch = files[start : start + batch_size]
             read = list(executor.map(lambda path: _read(path, model.info), batch))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import tensorflow as tf
 from assay.config import RuntimeConfig
 from assay.errors import InputError
 from assay.observability.progress import log
+from assay.observability.resources import available_cores
 
 CPU_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 FIRST_GPU_WITH_BFLOAT16 = (8, 0)  # compute capability: Ampere
@@ -55,7 +55,7 @@ def resolve_precision(runtime: RuntimeConfig, machine: Machine | None = None) ->
 
     Returns:
         ``mixed_bfloat16`` where the GPU (all of them), or without GPUs the processor, computes in it;
-        ``mixed_float16`` on older GPUs with tensor cores; ``float32`` else.
+        ``mixed_float16`` on older GPUs with tensor cores; otherwise ``float32``.
     """
     if runtime.precision != "auto":
         return runtime.precision
@@ -129,18 +129,6 @@ def _several_devices() -> bool:
     return bool(tf.config.list_physical_devices("GPU")) or len(split) > 1
 
 
-def available_cores() -> int:
-    """Return the cores that this process may use: of a container's quota where there is one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
-    except (OSError, ValueError):
-        return cores
-    if quota == "max":
-        return cores
-    return max(1, min(cores, -(-int(quota) // int(period))))
-
-
 def strategy_for(*batch_sizes: int) -> tf.distribute.Strategy:
     """Return the strategy under which a model is to be built and trained.
 
@@ -149,7 +137,7 @@ def strategy_for(*batch_sizes: int) -> tf.distribute.Strategy:
 
     Returns:
         ``MirroredStrategy`` where several GPUs (or, without GPUs, several logical CPU devices) are
-        visible, and TensorFlow's default strategy of one device else.
+        visible; otherwise TensorFlow's default strategy of one device.
 
     Raises:
         InputError: The batch cannot be shared evenly among the devices.

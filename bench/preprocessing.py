@@ -21,6 +21,7 @@ from assay.config import DataConfig
 from assay.data.dataset import Dataset
 from assay.data.images import decode
 from assay.data.snapshot import Snapshot, fingerprint
+from assay.observability.resources import available_cores
 from bench.harness import Check, Finding, Measurement, Outcome, Settings, ratio
 from bench.images import CLASSES, png_folder
 
@@ -135,7 +136,7 @@ def measure(snapshot: Path, out_dir: Path) -> dict[str, float]:
 
 def _decoder_rate(files: list[Path], write_into: Path | None = None) -> float:
     """Return how many files a second are decoded, and their pixels written, by as many threads as preprocess has."""
-    threads = len(os.sched_getaffinity(0))  # no TensorFlow comes into this process
+    threads = available_cores()
 
     def work(part: int) -> None:
         with (write_into / f"plain-{part}").open("wb") if write_into else contextlib.nullcontext() as out:

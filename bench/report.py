@@ -22,7 +22,7 @@ def machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
     """Describe the machine by what decides about speed; nothing that names it."""
     import tensorflow
 
-    from assay.runtime import available_cores
+    from assay.observability.resources import available_cores
 
     flags: set[str] = set()
     model = platform.machine()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from assay.data.dataset import Dataset
 from assay.models.catalog import build_model
 from assay.models.transfer import freeze_base, unfreeze_from
 from assay.models.weights import load_weights
+from assay.observability.resources import available_cores
 from assay.runtime import apply_runtime, resolve_precision
 from assay.training.feature_cache import CachedModel, cache_features
 from assay.training.fit import Judged, fit
@@ -113,4 +113,4 @@ def quiet() -> Iterator[None]:
 def fresh_cache(folder: Path) -> Iterator[RuntimeConfig]:
     """Give a runtime with an empty feature cache, which goes afterwards."""
     with tempfile.TemporaryDirectory(dir=folder) as cache:
-        yield RuntimeConfig(cache_dir=cache, workers=min(2, os.cpu_count() or 1))
+        yield RuntimeConfig(cache_dir=cache, workers=min(2, available_cores()))

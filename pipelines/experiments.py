@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.console import Console
 
 from assay.config import Section, parse_section, read_yaml
 from assay.hashing import code_version
+from assay.observability.resources import available_cores
 from assay.storage.files import new_file
 from assay.sweep.run import Outcome, Worker
 from assay.sweep.spec import Sweep, load_sweep
@@ -155,7 +155,7 @@ def page(budget: Budget, sweeps: Sequence[Sweep], outcomes: dict[int, Outcome]) 
         f"- From scratch: {_epochs(budget.epochs)}, fewer where a table says so in its column `epochs run`. "
         f"Fine-tuning: {_epochs(budget.frozen_epochs)} of the head, then {_epochs(budget.finetune_epochs)} of the "
         "unfrozen tail.\n"
-        f"- {len(records)} runs, {spent / 60:.0f} minutes of training on {os.cpu_count()} cores without a GPU"
+        f"- {len(records)} runs, {spent / 60:.0f} minutes of training on {available_cores()} cores without a GPU"
         + (f"; {_left(done)} runs are still to come." if _left(done) else ".")
         + f"\n- Code: {code_version()}.",
         "## Against the notes",

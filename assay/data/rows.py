@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -29,6 +28,7 @@ from assay.data.sources import Entry, Source, open_source
 from assay.data.unusable import Unusable, UnusableWindow
 from assay.errors import AssayError
 from assay.observability.progress import Progress
+from assay.observability.resources import available_cores
 
 BLOCK_BYTES = 4 * 2**20
 BLOCKS_BYTES = 128 * 2**20  # of all workers together
@@ -89,7 +89,7 @@ def fill(
         AssayError: A file is gone, has changed since ingest, or cannot be used with this config.
     """
     source = open_source(plan.source, plan.data)
-    threads = workers or max(len(os.sched_getaffinity(0)), source.parallel_reads)
+    threads = workers or max(available_cores(), source.parallel_reads)
     threads = max(1, min(threads, BLOCKS_BYTES // max(BLOCK_BYTES, plan.row_bytes)))
     train = ChannelStatistics(plan.row_shape[-1])
     size = _block_rows(plan)

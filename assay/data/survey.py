@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from assay.data.sources import Entry, Listing, Source, open_source
 from assay.data.unusable import Unusable, UnusableWindow
 from assay.errors import InputError
 from assay.observability.progress import Progress
+from assay.observability.resources import available_cores
 
 _CHUNK = 64
 _GREY = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
@@ -141,7 +141,7 @@ def survey(uri: str, config: DataConfig, *, workers: int | None = None, names_fi
     set_aside = [SetAside(rejected.uri, rejected.reason) for rejected in listing.rejected]
     rows: list[_Row] = []
     parts: list[Signatures] = []
-    threads = workers or max(len(os.sched_getaffinity(0)), source.parallel_reads)
+    threads = workers or max(available_cores(), source.parallel_reads)
     unit = "images" if config.kind == "image" else "windows"
     with Progress(f"read {unit}", total=len(entries), unit=unit) as progress:
         for chunk in _examine(source, entries, config, threads):

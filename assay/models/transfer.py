@@ -7,7 +7,6 @@ trains: its statistics were estimated on millions of images, and a small data se
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +95,6 @@ class CutPoint:
     Attributes:
         layer: Name of the last layer before the cut.
         output_shape: Of that tensor, without the batch axis.
-        bytes_per_image: Its size in float16.
         flops: Floating-point operations of one forward pass up to here.
         frozen: Whether nothing up to here changes in training: no trainable weight and no random layer, so that its
             output can be computed once and kept.
@@ -104,7 +102,6 @@ class CutPoint:
 
     layer: str
     output_shape: tuple[int, ...]
-    bytes_per_image: int
     flops: int
     frozen: bool
 
@@ -133,15 +130,8 @@ def cut_points(model: Any) -> list[CutPoint]:
         crosses, furthest = furthest > index, max(furthest, last_use[index])
         if crosses or isinstance(operation, keras.layers.InputLayer) or not isinstance(operation, keras.layers.Layer):
             continue
-        shape = tuple(operation.output.shape[1:])
-        points.append(CutPoint(operation.name, shape, 2 * math.prod(shape), flops, frozen))
+        points.append(CutPoint(operation.name, tuple(operation.output.shape[1:]), flops, frozen))
     return points
-
-
-def frozen_cut(model: Any) -> CutPoint | None:
-    """Return the last cut point before which nothing changes in training, or None where there is none."""
-    frozen = [point for point in cut_points(model) if point.frozen]
-    return frozen[-1] if frozen else None
 
 
 def split_at(model: Any, layer: str) -> tuple[Any, Any]:

@@ -11,15 +11,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 EVENTS_VARIABLE = "ASSAY_EVENTS"
 LINE_INTERVAL_SECONDS = 10.0
 EVENT_INTERVAL_SECONDS = 0.2
-
-T = TypeVar("T")
 
 
 def emit(event: dict[str, Any]) -> bool:
@@ -110,13 +107,3 @@ class Progress:
         note = f" ({self._note})" if self._note else ""
         print(f"{self.task}: {self.done:,}{of_total} {self.unit} in {seconds:.0f} s{rate}{note}", file=sys.stdout)
         sys.stdout.flush()
-
-
-def track(items: Iterable[T], task: str, *, total: int | None = None, unit: str = "items") -> Iterator[T]:
-    """Yield from ``items`` and report how far it has come."""
-    if total is None and hasattr(items, "__len__"):
-        total = len(items)  # type: ignore[arg-type]
-    with Progress(task, total=total, unit=unit) as progress:
-        for item in items:
-            yield item
-            progress.advance()

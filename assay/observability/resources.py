@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -106,6 +107,21 @@ class ResourceMeter:
             return [self._process, *self._process.children(recursive=True)]
         except psutil.Error:
             return [self._process]
+
+
+def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Return the cores that this process may use: of a container's quota where there is one.
+
+    Args:
+        quota: Where the kernel says it: microseconds of all cores together in each period, and the period.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        allowed, period = quota.read_text(encoding="utf-8").split()
+        share = math.inf if allowed == "max" else int(allowed) / int(period)
+    except (OSError, ValueError):
+        return cores
+    return max(1, math.ceil(min(cores, share)))
 
 
 def visible_gpus(devices: Path = Path("/dev")) -> int:

@@ -211,7 +211,7 @@ def _state_folder(location: str, scratch: Path) -> tuple[Path, ObjectStore | Non
 
 def _search_with_workers(spec: SearchSpec, oracle: SteadyOracle, scratch: Path, ledger: Ledger) -> None:
     """Own the oracle, and have workers run the trials: pods where they are to be had, else processes."""
-    from assay.runtime import available_cores
+    from assay.observability.resources import available_cores
     from assay.search.cluster import ClusterWorkers, in_cluster
     from assay.search.workers import LOOPBACK, LocalWorkers, serve
 

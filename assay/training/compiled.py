@@ -72,11 +72,11 @@ class TrainStep:
         self._run_one = tf.function(self._step, reduce_retracing=True)
         self._run_several = tf.function(self._steps, reduce_retracing=True)
 
-    def prepare(self, batches: Sequence[tuple[Array, ...]]) -> Prepared:
+    def prepare(self, batches: Sequence[tuple[Array, Array]]) -> Prepared:
         """Bring batches to the devices; safe in another thread, so that the next ones come while a step runs.
 
         Args:
-            batches: Inputs (B, ...), labels int (B,) and optionally weights (B,); all of one size.
+            batches: Inputs (B, ...) and labels int (B,); all of one size.
         """
         padded = [self._padded(batch) for batch in batches]
         count = tf.constant(len(batches[0][1]), tf.float32)
@@ -97,9 +97,9 @@ class TrainStep:
             sums = self._run_several(*prepared.tensors, prepared.count, tf.constant(prepared.steps))
         return np.asarray(sums, dtype=np.float64)
 
-    def _padded(self, batch: tuple[Array, ...]) -> tuple[Array, Array, Array]:
-        inputs, labels = batch[0], batch[1]
-        weights = batch[2] if len(batch) > 2 else np.ones(len(labels), dtype=np.float32)
+    def _padded(self, batch: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+        inputs, labels = batch
+        weights = np.ones(len(labels), dtype=np.float32)
         missing = -len(labels) % self._replicas
         if missing:
             # Weightless repeats of the first image: every device gets a share of one size.

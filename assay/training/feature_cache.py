@@ -41,7 +41,7 @@ LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
-class Plan:
+class CachePlan:
     """Where to cut a model, and what that saves.
 
     Attributes:
@@ -66,7 +66,7 @@ def plan_cache(
     views: int,
     value_bytes: int,
     room: int,
-) -> Plan | None:
+) -> CachePlan | None:
     """Choose where to cut a model by cost.
 
     A frozen prefix costs its operations for each image and epoch. Cached, it costs them once for each view,
@@ -98,7 +98,7 @@ def plan_cache(
             spared = valid_images * (epochs - 1) + (train_images * (epochs - train_views) if train_views else 0)
             read = size * epochs * (valid_images + (train_images if train_views else 0))
             seconds = spared * point.flops / FLOPS_PER_SECOND - (total + read) / BYTES_PER_SECOND
-            plans.append(Plan(point, train_views, total, seconds))
+            plans.append(CachePlan(point, train_views, total, seconds))
     return max(plans, key=lambda plan: plan.seconds_saved, default=None)
 
 
@@ -127,7 +127,7 @@ class FeatureBatches(Batches):
         self.views = tuple(views)
         super().__init__(views[0], labels, batch_size, seed=seed, shuffle=shuffle, workers=workers)
 
-    def _make(self, index: int, epoch: int, order: Array) -> tuple[Array, ...]:
+    def _make(self, index: int, epoch: int, order: Array) -> tuple[Array, Array]:
         chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
         return self.views[epoch % len(self.views)][chosen], self.labels[chosen]
 
@@ -241,7 +241,7 @@ class _Extraction:
     """One prefix over the splits of one dataset."""
 
     prefix: keras.Model
-    plan: Plan
+    plan: CachePlan
     dataset: Dataset
     policy: Policy
     seed: int

@@ -1,8 +1,7 @@
 """The training input: batches gathered from memory-mapped shards and augmented in threads ahead of their use.
 
-The training loop reads the arrays by number, so that nothing lies between it and the threads. `keras.Model.fit`
-reads them too: its own adapter (`from_generator` with prefetch) adds 30 microseconds an image, as
-`numpy_function` in `tf.data` does, and its enqueuer, which starts a pool every epoch, is left out.
+The training loop reads the arrays by number, so that nothing lies between it and the threads: `numpy_function` in
+`tf.data` adds 30 microseconds an image, and so does Keras's own adapter.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
-import keras
 import numpy as np
 
-from assay.runtime import available_cores
+from assay.observability.resources import available_cores
 
 # Batches made ahead of the one asked for, beyond one for each worker: what evens out a slow one.
 _SPARE = 2
@@ -31,23 +29,20 @@ class BatchTransform(Protocol):
         ...
 
 
-class Batches(keras.utils.PyDataset):
-    """Batches of one split for `keras.Model.fit`, `evaluate` and `predict`.
+class Batches:
+    """Batches of one split, by number within an epoch.
 
     The order of the images and what is done to them depend on (seed, epoch) only: not on the number of
-    workers, and not on what was read before. Keras advances the epoch after each pass over the data, so
-    give evaluation a `Batches` of its own. Call ``fit`` with ``shuffle=False``: Keras would otherwise mix the
-    batches by Python's own generator.
+    workers, and not on what was read before.
 
     Args:
         inputs: Images uint8 (N, H, W, C) or windows float32 (N, T, C): an array or a `ShardedArray`.
-        labels: (N,) class indices, or (N, K).
+        labels: Class indices (N,).
         batch_size: Images a batch; the last may be smaller.
         augmenter: Changes each batch; None: the images as they are.
         seed: Of the order.
         shuffle: Whether each epoch has an order of its own; False: the order of the split.
         workers: Threads that make batches; None: half the processor's threads, at most 8.
-        weights: float (N,), the weight of each image in the loss; None: all alike.
     """
 
     def __init__(
@@ -60,34 +55,26 @@ class Batches(keras.utils.PyDataset):
         seed: int = 0,
         shuffle: bool = False,
         workers: int | None = None,
-        weights: np.ndarray | None = None,
     ) -> None:
-        # One Keras worker: the thread of its generator. It waits for the threads here.
-        super().__init__(workers=1)
-        if len(labels) != len(inputs) or (weights is not None and len(weights) != len(inputs)):
-            raise ValueError(
-                f"inputs, labels and weights must be of one length. Received: {len(inputs)}, {len(labels)}"
-                + (f", {len(weights)}" if weights is not None else "")
-            )
+        if len(labels) != len(inputs):
+            raise ValueError(f"inputs and labels must be of one length. Received: {len(inputs)}, {len(labels)}")
         self.inputs = inputs
         self.labels = np.asarray(labels)
         self.batch_size = batch_size
         self.augmenter = augmenter
         self.seed = seed
         self.shuffle = shuffle
-        self.weights = None if weights is None else np.asarray(weights, dtype=np.float32)
         self.threads = workers if workers is not None else default_workers()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="batches")
         self._lock = threading.Lock()
-        self._coming: dict[int, Future[tuple[np.ndarray, ...]]] = {}
-        self._begun = False
+        self._coming: dict[int, Future[tuple[np.ndarray, np.ndarray]]] = {}
         self.set_epoch(0)
 
     def __len__(self) -> int:
         return math.ceil(len(self.inputs) / self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        """Return batch ``index`` of the present epoch: inputs, labels, and weights where there are any."""
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return batch ``index`` of the present epoch: inputs and labels."""
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         with self._lock:
@@ -112,24 +99,12 @@ class Batches(keras.utils.PyDataset):
             return np.arange(len(self.inputs))
         return np.random.default_rng([self.seed, epoch]).permutation(len(self.inputs))
 
-    def on_epoch_begin(self) -> None:
-        """Note that a pass over the data begins; Keras calls it."""
-        self._begun = True
-
-    def on_epoch_end(self) -> None:
-        """Advance to the next epoch; Keras calls it, and once more before the first epoch, which is no end."""
-        if self._begun:
-            self._begun = False
-            self.set_epoch(self.epoch + 1)
-
-    def _make(self, index: int, epoch: int, order: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _make(self, index: int, epoch: int, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
         inputs = self.inputs[chosen]
         if self.augmenter is not None:
             inputs = self.augmenter.batch(inputs, chosen, epoch)
-        if self.weights is None:
-            return inputs, self.labels[chosen]
-        return inputs, self.labels[chosen], self.weights[chosen]
+        return inputs, self.labels[chosen]
 
 
 def default_workers() -> int:

@@ -1,4 +1,4 @@
-"""What a training step leaves behind: the model artifact, history, curves, metrics and validation predictions."""
+"""What a training step leaves behind: the model artifact, history, metrics and validation predictions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from assay.storage.files import new_file
 from assay.training.compiled import Forward
 from assay.training.data import filling_policy
 from assay.training.fit import validation_metrics
-from assay.training.history import History, history_table, kept_phase, write_curves
+from assay.training.history import History, history_table, kept_phase
 
 if TYPE_CHECKING:
     import keras
@@ -35,7 +35,7 @@ class TrainingResult:
     """A trained model.
 
     Attributes:
-        model_dir: The artifact's folder, with history.csv, curves.png, metrics.json and validation.npz.
+        model_dir: The artifact's folder, with history.csv, metrics.json and validation.npz.
         metrics: Flat names, finite values.
         history: One row an epoch; see `assay.training.history.COLUMNS`.
     """
@@ -108,7 +108,6 @@ def write_result(trained: Trained, dataset: Dataset, out_dir: Path) -> TrainingR
     table = history_table(trained.histories)
     with new_file(out_dir / "history.csv") as stage:
         table.to_csv(stage, index=False)
-    write_curves(trained.histories, out_dir / "curves.png")
     with new_file(out_dir / "validation.npz") as stage, stage.open("wb") as file:
         np.savez_compressed(file, labels=dataset.valid.labels, probabilities=predicted)
     with new_file(out_dir / "metrics.json") as stage:

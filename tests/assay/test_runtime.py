@@ -13,7 +13,6 @@ from assay.config import RuntimeConfig
 from assay.runtime import (
     Machine,
     apply_runtime,
-    available_cores,
     resolve_precision,
     resolve_steps_per_execution,
     strategy_for,
@@ -72,12 +71,6 @@ def test_xla_is_never_chosen_on_a_processor() -> None:
 
 def test_one_device_needs_no_strategy_and_takes_any_batch() -> None:
     assert strategy_for(7).num_replicas_in_sync == 1
-
-
-def test_cores_are_at_least_one_and_at_most_those_of_the_machine() -> None:
-    import os
-
-    assert 1 <= available_cores() <= (os.cpu_count() or 1)
 
 
 def test_processor_flags_are_read_where_there_are_any(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from assay.data.sources.base import Rejected
 from assay.errors import InputError
+from assay.observability.resources import available_cores
 
 # What systems leave in folders; nobody means them as data, so they are passed over in silence.
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"})
@@ -64,7 +65,7 @@ class LocalTree:
             raise InputError(f"{folder}: cannot be opened ({error}). Check the path of data.source.") from error
         if not is_folder:
             raise InputError(f"{folder}: is a file. Name the folder that holds it: {folder.parent}")
-        self.parallel_reads = os.cpu_count() or 1
+        self.parallel_reads = available_cores()
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes; see `Tree`."""

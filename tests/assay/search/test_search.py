@@ -29,7 +29,6 @@ FILES = {
     "saved_model",
     "model.json",
     "history.csv",
-    "curves.png",
     "metrics.json",
     "validation.npz",
     "trials.csv",

@@ -1,4 +1,4 @@
-"""The baseline step: from a dataset to a model with its history, metrics and curves."""
+"""The baseline step: from a dataset to a model with its history and metrics."""
 
 from __future__ import annotations
 
@@ -44,11 +44,9 @@ def test_everything_that_the_step_promises_is_there(outcome) -> None:  # type: i
         "saved_model",
         "model.json",
         "history.csv",
-        "curves.png",
         "metrics.json",
         "validation.npz",
     }
-    assert (result.model_dir / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((result.model_dir / "metrics.json").read_text()) == result.metrics
     wanted = {"val_auc", "val_accuracy", "train_auc", "train_seconds", "images_per_second", "peak_memory_mb"}
     wanted |= {"epochs_run", "best_epoch", "parameters", "trainable_parameters"}

@@ -1,13 +1,8 @@
-"""The history's table and picture."""
+"""The history's table."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import cv2
-import pytest
-
-from assay.training.history import COLUMNS, History, history_table, kept_phase, write_curves
+from assay.training.history import COLUMNS, History, history_table, kept_phase
 
 
 def _history(phase: str, aucs: list[float], best_epoch: int) -> History:
@@ -42,19 +37,6 @@ def test_the_epoch_kept_is_that_of_the_last_phase_that_improved() -> None:
     assert frozen.best["val_auc"] == 0.8
 
 
-@pytest.mark.parametrize("phases", [1, 2])
-def test_the_curves_are_a_picture_that_differs_with_what_was_kept(tmp_path: Path, phases: int) -> None:
-    histories = [_history("frozen", [0.7, 0.8], 2), _history("unfrozen", [0.85, 0.9, 0.88], 2)][:phases]
-    write_curves(histories, tmp_path / "curves.png")
-    picture = cv2.imread(str(tmp_path / "curves.png"))
-    assert picture.shape[1] > picture.shape[0] > 300
-    histories[-1].best_epoch = 1
-    write_curves(histories, tmp_path / "other.png")
-    assert (cv2.imread(str(tmp_path / "other.png")) != picture).any()
-
-
-def test_no_epochs_make_an_empty_table_and_picture(tmp_path: Path) -> None:
-    empty = History("train", "val_loss")
-    assert history_table([empty]).empty
-    write_curves([empty], tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").stat().st_size > 1000
+def test_no_epochs_make_an_empty_table() -> None:
+    table = history_table([History("train", "val_loss")])
+    assert table.empty and [*table.columns] == [*COLUMNS, "kept"]
