@@ -113,7 +113,5 @@ def _auc(data: Dataset, precision: str, seed: int) -> float:
     batches = Batches(data.train.inputs, data.train.labels, BATCH, shuffle=True, seed=seed)
     learning = config(SMALL_EPOCHS, 1e-3)
     with quiet():
-        history = fit(
-            model, batches, data.valid, learning, RuntimeConfig(), phase="train", checkpoint_dir=None, seed=seed
-        )
+        history = fit(model, batches, data.valid, learning, RuntimeConfig(), phase="train", seed=seed)
     return float(history.best_value)

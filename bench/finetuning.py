@@ -90,10 +90,10 @@ def difference(settings: Settings, side: int = 32, images: int = 80, epochs: int
     runtime = RuntimeConfig(precision="float32")
     with quiet():
         plain = training_batches(data, Policy(), 8, 3, runtime)
-        fit(models[0], plain, data.valid, few_steps, runtime, phase="plain", checkpoint_dir=None, seed=3)
+        fit(models[0], plain, data.valid, few_steps, runtime, phase="plain", seed=3)
         with fresh_cache(settings.folder) as cache:
             cached = cached_features(models[1], data, cache, Policy(), epochs=epochs, seed=3)
             batches = cached.batches(data.train.labels, 8, 3, cache)
-            fit(cached.tail, batches, cached.valid, few_steps, cache, phase="cached", checkpoint_dir=None, seed=3)
+            fit(cached.tail, batches, cached.valid, few_steps, cache, phase="cached", seed=3)
     pairs = zip(models[0].weights, models[1].weights, strict=True)
     return max(float(np.abs(np.asarray(one) - np.asarray(other)).max()) for one, other in pairs)

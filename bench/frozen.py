@@ -84,7 +84,7 @@ def train_head(model: object, data: Dataset, policy: Policy, runtime: RuntimeCon
     cached = cached_features(model, data, runtime, policy, epochs=EPOCHS)
     with quiet():
         heads = cached.batches(data.train.labels, BATCH, 0, runtime)
-        fit(cached.tail, heads, cached.valid, config(EPOCHS), runtime, phase="head", checkpoint_dir=None, seed=0)
+        fit(cached.tail, heads, cached.valid, config(EPOCHS), runtime, phase="head", seed=0)
     return cached
 
 

@@ -87,7 +87,7 @@ def config(epochs: int, rate: float = 1e-4) -> TrainConfig:
 def train(model: keras.Model, batches: Batches, valid: Judged, runtime: RuntimeConfig, epochs: int) -> Timed:
     """Train by `assay.training.fit` and return the time of all epochs but the first, which traces the graph."""
     with quiet():
-        history = fit(model, batches, valid, config(epochs), runtime, phase="bench", checkpoint_dir=None, seed=0)
+        history = fit(model, batches, valid, config(epochs), runtime, phase="bench", seed=0)
     seconds = history.rows[-1]["seconds"] - history.rows[0]["seconds"]
     return Timed((epochs - 1) * len(batches.labels), seconds)
 

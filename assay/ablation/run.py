@@ -203,7 +203,7 @@ def trainer(config: AblationConfig, dataset: Dataset, seed: int, runtime: Runtim
             workers=runtime.workers,
         )
         phase = f"{name}, seed {repeat + 1}"
-        history = fit(model, batches, valid, recipe, runtime, phase=phase, checkpoint_dir=None, seed=own_seed)
+        history = fit(model, batches, valid, recipe, runtime, phase=phase, seed=own_seed)
         # Not the best epoch's: choosing it would favour the variant whose curve is the least steady.
         return float(history.rows[-1]["val_auc"])
 

@@ -27,8 +27,8 @@ from assay.search.space import Values, resolve_space
 from assay.search.spec import SearchSpec
 from assay.storage.open import open_store
 from assay.training.checkpoint import Checkpoint
-from assay.training.fit import ALL_EPOCHS_DONE, ENDED_BY_CALLER, fit
-from assay.training.history import History
+from assay.training.fit import fit
+from assay.training.history import UNREMARKABLE, History
 
 # A trial whose process dies so many times before it finishes an epoch will kill the next one too.
 STRIKES = 3
@@ -170,7 +170,7 @@ class TrialRunner:
             seconds=history.seconds - (parent.total_seconds if parent is not None else 0.0),
             total_seconds=history.seconds,
             parameters=built.whole.count_params(),
-            note="" if history.ended in (ALL_EPOCHS_DONE, ENDED_BY_CALLER) else history.ended,
+            note="" if history.ended in UNREMARKABLE else history.message,
             metrics={name: value for name, value in history.best.items() if name.startswith("val_")},
         )
 
@@ -195,8 +195,8 @@ class TrialRunner:
             config,
             self.spec.runtime,
             phase=phase_of(row.trial),
-            checkpoint_dir=self.spec.location,
             seed=seed,
+            checkpoint=self.records.checkpoint(row.trial),
             on_epoch=lambda line: self._after_epoch(row.trial, line, epochs),
         )
         return built, history

@@ -7,7 +7,7 @@ from pathlib import Path
 from assay.config import BaselineConfig, Policy, RuntimeConfig
 from assay.data.dataset import Dataset
 from assay.runtime import apply_runtime, strategy_for
-from assay.training.checkpoint import checkpoint_location, remove_checkpoints
+from assay.training.checkpoint import Checkpoint, checkpoint_location, remove_checkpoints
 from assay.training.data import build_for, training_batches
 from assay.training.fit import fit
 from assay.training.result import Trained, TrainingResult, write_result
@@ -60,8 +60,8 @@ def train_baseline(
         baseline,
         runtime,
         phase="train",
-        checkpoint_dir=checkpoints,
         seed=seed,
+        checkpoint=Checkpoint(checkpoints, "train"),
     )
     trained = Trained(model, baseline.model, [history], baseline, policy, seed, precision, "")
     result = write_result(trained, dataset, out_dir)

@@ -15,7 +15,7 @@ from assay.models.transfer import freeze_base, unfreeze_from
 from assay.models.weights import load_weights
 from assay.observability.progress import log
 from assay.runtime import apply_runtime, strategy_for
-from assay.training.checkpoint import checkpoint_location, remove_checkpoints
+from assay.training.checkpoint import Checkpoint, checkpoint_location, remove_checkpoints
 from assay.training.data import build_for, training_batches
 from assay.training.feature_cache import Mode, cache_features
 from assay.training.fit import fit, is_finished
@@ -26,7 +26,7 @@ FROZEN, UNFROZEN = "frozen", "unfrozen"
 
 
 def finetune(
-    finetune: FinetuneConfig,
+    config: FinetuneConfig,
     runtime: RuntimeConfig,
     dataset_dir: Path,
     policy: Policy,
@@ -39,7 +39,7 @@ def finetune(
     Phase 2 begins with the best weights of phase 1, and the best epoch of both is kept.
 
     Args:
-        finetune: The model, its weights, and both phases.
+        config: The model, its weights, and both phases.
         runtime: Precision, threads, XLA, feature caches.
         dataset_dir: What preprocess wrote; its training and validation splits are read.
         policy: The augmentation of training images.
@@ -54,44 +54,44 @@ def finetune(
         InputError: The model does not suit the data, or the weights are not the model's.
         DivergedError: The loss was not finite before any epoch was finished.
     """
-    if finetune.frozen.epochs == finetune.epochs == 0:
+    if config.frozen.epochs == config.epochs == 0:
         raise InputError("finetune.frozen.epochs and finetune.epochs are both 0. Give at least one phase an epoch.")
     dataset = Dataset.open(dataset_dir)
     precision = apply_runtime(runtime, seed)
-    with strategy_for(finetune.frozen.batch_size, finetune.batch_size).scope():
-        model = build_for(dataset, finetune.model, policy, seed)
-    weights_hash = load_weights(model, finetune.weights)
+    with strategy_for(config.frozen.batch_size, config.batch_size).scope():
+        model = build_for(dataset, config.model, policy, seed)
+    weights_hash = load_weights(model, config.weights)
     checkpoints = checkpoint_location(
         storage_root,
         "finetune",
         dataset=dataset.fingerprint,
-        config=finetune.fingerprint(),
+        config=config.fingerprint(),
         weights=weights_hash,
         policy=policy.model_dump(mode="json"),
         seed=seed,
         precision=precision,
     )
     histories: list[History] = []
-    for phase, config in ((FROZEN, finetune.frozen), (UNFROZEN, finetune)):
-        if config.epochs == 0:
+    for phase, recipe in ((FROZEN, config.frozen), (UNFROZEN, config)):
+        if recipe.epochs == 0:
             continue
-        counts = freeze_base(model) if phase == FROZEN else unfreeze_from(model, finetune.unfreeze_from)
+        counts = freeze_base(model) if phase == FROZEN else unfreeze_from(model, config.unfreeze_from)
         log(f"{model.name}, {phase}: {counts.trainable:,} parameters trainable, {counts.frozen:,} frozen")
         histories.append(
             _train_phase(
                 model,
                 dataset,
-                _policy_of(phase, policy, finetune.frozen_views),
-                config,
+                _policy_of(phase, policy, config.frozen_views),
+                recipe,
                 runtime,
                 phase=phase,
-                checkpoints=checkpoints,
+                checkpoint=Checkpoint(checkpoints, phase),
                 seed=seed,
                 initial_best=histories[-1].best_value if histories else math.nan,
-                cache=finetune.cache,
+                cache=config.cache,
             )
         )
-    trained = Trained(model, finetune.model, histories, finetune, policy, seed, precision, weights_hash)
+    trained = Trained(model, config.model, histories, config, policy, seed, precision, weights_hash)
     result = write_result(trained, dataset, out_dir)
     remove_checkpoints(checkpoints)
     return result
@@ -101,34 +101,34 @@ def _train_phase(
     model: keras.Model,
     dataset: Dataset,
     policy: Policy,
-    config: TrainConfig,
+    recipe: TrainConfig,
     runtime: RuntimeConfig,
     *,
     phase: str,
-    checkpoints: str,
+    checkpoint: Checkpoint,
     seed: int,
     initial_best: float,
     cache: Mode,
 ) -> History:
     """Train what is not frozen, from cached features where that pays, and leave the best weights in the model."""
     started, cached = time.perf_counter(), None
-    if not is_finished(checkpoints, phase):
-        cached = cache_features(model, dataset, policy, epochs=config.epochs, seed=seed, runtime=runtime, mode=cache)
+    if not is_finished(checkpoint):
+        cached = cache_features(model, dataset, policy, epochs=recipe.epochs, seed=seed, runtime=runtime, mode=cache)
     feature_seconds = time.perf_counter() - started
-    trained, batches = model, training_batches(dataset, policy, config.batch_size, seed, runtime)
+    trained, batches = model, training_batches(dataset, policy, recipe.batch_size, seed, runtime)
     if cached is not None and cached.views:
-        trained, batches = cached.tail, cached.batches(dataset.train.labels, config.batch_size, seed, runtime)
+        trained, batches = cached.tail, cached.batches(dataset.train.labels, recipe.batch_size, seed, runtime)
     history = fit(
         trained,
         batches,
         dataset.valid if cached is None else cached.valid,
-        config,
+        recipe,
         runtime,
         phase=phase,
-        checkpoint_dir=checkpoints,
         seed=seed,
+        checkpoint=checkpoint,
         initial_best=initial_best,
-        judge=None if cached is None else cached.tail,
+        judged_model=None if cached is None else cached.tail,
     )
     history.feature_seconds = feature_seconds
     return history

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from assay.training.callbacks import is_better
@@ -26,6 +27,21 @@ COLUMNS = (
 )
 
 
+class Ending(enum.StrEnum):
+    """What ended a phase."""
+
+    NO_EPOCHS = "no epochs"
+    ALL_EPOCHS = "all epochs"
+    BY_CALLER = "by its caller"
+    NO_IMPROVEMENT = "no improvement"
+    NOT_LEARNING = "not learning"
+    DIVERGED = "diverged"
+
+
+# Of runs that nothing went wrong with.
+UNREMARKABLE = (Ending.ALL_EPOCHS, Ending.BY_CALLER)
+
+
 @dataclass
 class History:
     """What happened in one phase of a run.
@@ -37,8 +53,8 @@ class History:
             number of steps done by then, ``learning_rate`` that of the last one.
         best_epoch: The epoch whose weights were kept; 0: the weights that the phase began with.
         best_value: The monitored metric's value there; nan where nothing was measured.
-        not_learning: Whether the run was stopped because it learnt nothing.
-        ended: What ended it, in words.
+        ended: What ended it; None: it has not ended.
+        message: That in words.
         seconds: Time spent in steps and validation, also before an interruption.
         step_seconds: Of that, in steps.
         feature_seconds: Before that, in computing the features of frozen layers.
@@ -50,12 +66,31 @@ class History:
     rows: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     best_value: float = math.nan
-    not_learning: bool = False
-    ended: str = ""
+    ended: Ending | None = None
+    message: str = ""
     seconds: float = 0.0
     step_seconds: float = 0.0
     feature_seconds: float = 0.0
     images: int = 0
+
+    def end(self, ending: Ending, message: str) -> None:
+        """Note what ended the phase, and that in words."""
+        self.ended, self.message = ending, message
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as a JSON object; see `restore`."""
+        return asdict(self)
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Take over the content of `to_json`."""
+        for name, value in content.items():
+            setattr(self, name, value)
+        self.ended = None if content["ended"] is None else Ending(content["ended"])
+
+    @property
+    def not_learning(self) -> bool:
+        """Whether the phase was stopped because it learnt nothing."""
+        return self.ended is Ending.NOT_LEARNING
 
     @property
     def best(self) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from assay.models.summary import count_parameters
 from assay.storage.files import new_file
 from assay.training.compiled import Forward
 from assay.training.data import filling_policy
-from assay.training.fit import validation_metrics
 from assay.training.history import History, history_table, kept_phase
+from assay.training.metrics import validation_metrics
 
 if TYPE_CHECKING:
     import keras

@@ -39,7 +39,7 @@ SEVERAL = """
     changes = {{"epochs": 2, "class_weights": "balanced", "optimizer": optimizer}}
     store = sys.argv[4] if len(sys.argv) > 4 else None
     data = Dataset.open(Path({data!r}))
-    history = test_fit.train(data, model, changes, runtime, checkpoint_dir=store)
+    history = test_fit.train(data, model, changes, runtime, store=store)
     rows = [[row[key] for key in ("step", "loss", "accuracy", "val_loss", "val_auc")] for row in history.rows]
     np.savez(sys.argv[2], *[np.asarray(weight) for weight in model.weights], rows=np.array(rows))
 """

@@ -140,7 +140,7 @@ def test_weights_after_fifty_steps_are_those_of_the_uncached_run(
     )
     models = [_vgg(few, vgg16_weights, "block5_conv3") for _ in range(2)]
     plain = training_batches(few, policy, 8, 3, local)
-    arguments: dict[str, Any] = {"phase": "unfrozen", "checkpoint_dir": None, "seed": 3}
+    arguments: dict[str, Any] = {"phase": "unfrozen", "seed": 3}
     without = fit(models[0], plain, few.valid, config, local, **arguments)
     cached = _cache(models[1], few, policy, local, epochs=5)
     assert len(cached.views) == max(1, policy.views)

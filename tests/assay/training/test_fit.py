@@ -21,9 +21,10 @@ from assay.data.dataset import Dataset
 from assay.measures.ranking import SortedScores
 from assay.runtime import apply_runtime
 from assay.training.checkpoint import Checkpoint
-from assay.training.fit import DivergedError, fit, validation_metrics
-from assay.training.history import History
+from assay.training.fit import DivergedError, fit
+from assay.training.history import Ending, History
 from assay.training.inputs import Batches
+from assay.training.metrics import validation_metrics
 
 
 @dataclass
@@ -53,12 +54,14 @@ def train(
     model: keras.Model,
     changes: dict[str, Any],
     runtime: RuntimeConfig | None = None,
+    store: Path | str | None = None,
     **options: Any,
 ) -> History:
     values = {"epochs": 3, "batch_size": 32, "optimizer": {"learning_rate": 3e-3}, **changes}
     config = TrainConfig.model_validate(values)
     batches = Batches(spots.train.inputs, spots.train.labels, config.batch_size, seed=1, shuffle=True, workers=1)
-    arguments: dict[str, Any] = {"phase": "train", "checkpoint_dir": None, "seed": 0, **options}
+    arguments: dict[str, Any] = {"phase": "train", "seed": 0, **options}
+    arguments["checkpoint"] = None if store is None else Checkpoint(str(store), "train")
     return fit(model, batches, spots.valid, config, runtime or RuntimeConfig(precision="float32"), **arguments)
 
 
@@ -172,7 +175,8 @@ def test_early_stopping_and_plateaus_follow_the_monitor(spots: Dataset, capsys: 
     # At so low a rate only the statistics of batch normalisation move.
     history = train(spots, network(), changes, initial_best=1.0)
     assert len(history.rows) == 4
-    assert "no better val_accuracy in 4 epochs" in history.ended
+    assert history.ended is Ending.NO_IMPROVEMENT
+    assert "no better val_accuracy in 4 epochs" in history.message
     assert "stopped in epoch 4 of 9" in capsys.readouterr().out
     third, fourth = history.rows[2]["learning_rate"], history.rows[3]["learning_rate"]
     cosine = [5e-10 * (1 + math.cos(math.pi * step / 63)) for step in (20, 27)]
@@ -191,10 +195,10 @@ def test_a_run_that_learns_nothing_is_stopped_and_says_so(spots: Dataset, capsys
     model = network(dropout=0.0)
     batches = Batches(images, labels, 50, shuffle=True, workers=1)
     runtime = RuntimeConfig(precision="float32")
-    history = fit(model, batches, spots.valid, config, runtime, phase="train", checkpoint_dir=None, seed=0)
-    assert history.not_learning
+    history = fit(model, batches, spots.valid, config, runtime, phase="train", seed=0)
+    assert history.ended is Ending.NOT_LEARNING
     assert len(history.rows) < 10
-    assert "it does not learn: over 60 steps the loss stayed at" in history.ended
+    assert "it does not learn: over 60 steps the loss stayed at" in history.message
     assert "does not learn" in capsys.readouterr().out
 
 
@@ -215,7 +219,8 @@ def test_a_run_that_diverges_later_keeps_its_best_epoch(spots: Dataset) -> None:
 
     history = train(spots, model, {"epochs": 5}, on_epoch=ruin)
     assert len(history.rows) == 2
-    assert "the best weights before that are kept" in history.ended
+    assert history.ended is Ending.DIVERGED
+    assert "the best weights before that are kept" in history.message
     assert all(np.isfinite(weight).all() for weight in weights_of(model))
 
 
@@ -263,7 +268,7 @@ PROGRAM = """
     runtime = RuntimeConfig(precision="float32", deterministic=True, workers=2, checkpoint_minutes=float(minutes))
     apply_runtime(runtime, 0)
     model = test_fit.network()
-    history = test_fit.train(Dataset.open(Path(data)), model, test_fit.RESUMED, runtime, checkpoint_dir=store)
+    history = test_fit.train(Dataset.open(Path(data)), model, test_fit.RESUMED, runtime, store=store)
     rows = [[row[key] for key in sorted(row) if key not in ("seconds", "phase")] for row in history.rows]
     np.savez(result, *test_fit.weights_of(model), rows=np.array(rows))
 """
@@ -305,9 +310,9 @@ def test_a_run_interrupted_between_its_last_step_and_the_epochs_end_resumes_too(
         return False
 
     with pytest.raises(KeyboardInterrupt):
-        train(spots, network(), {}, runtime, checkpoint_dir=tmp_path, on_epoch=interrupt)
+        train(spots, network(), {}, runtime, store=tmp_path, on_epoch=interrupt)
     resumed, straight = network(), network()
-    history = train(spots, resumed, {}, runtime, checkpoint_dir=tmp_path)
+    history = train(spots, resumed, {}, runtime, store=tmp_path)
     assert [row["step"] for row in history.rows] == [7, 14, 21]
     train(spots, straight, {}, runtime)
     for one, other in zip(weights_of(resumed), weights_of(straight), strict=True):
@@ -333,8 +338,8 @@ def test_half_precision_judges_as_single_precision_does(spots: Dataset) -> None:
 def test_a_finished_phase_is_not_trained_again(spots: Dataset, exact: RuntimeConfig, tmp_path: Path) -> None:
     apply_runtime(exact, 0)
     first, again = network(), network()
-    history = train(spots, first, {}, exact, checkpoint_dir=tmp_path)
-    repeated = train(spots, again, {}, exact, checkpoint_dir=tmp_path)
+    history = train(spots, first, {}, exact, store=tmp_path)
+    repeated = train(spots, again, {}, exact, store=tmp_path)
     assert repeated == history
     for one, other in zip(weights_of(first), weights_of(again), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -343,12 +348,12 @@ def test_a_finished_phase_is_not_trained_again(spots: Dataset, exact: RuntimeCon
 def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(
     spots: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(spots, network(), {"epochs": 1}, checkpoint_dir=tmp_path)
-    other = train(spots, network(), {"epochs": 2}, checkpoint_dir=tmp_path)
+    train(spots, network(), {"epochs": 1}, store=tmp_path)
+    other = train(spots, network(), {"epochs": 2}, store=tmp_path)
     assert len(other.rows) == 2
     assert "is of another run" in capsys.readouterr().out
     path = Path(Checkpoint(str(tmp_path), "train").uri)
     path.write_bytes(path.read_bytes()[:-1000])
-    again = train(spots, network(), {"epochs": 2}, checkpoint_dir=tmp_path)
+    again = train(spots, network(), {"epochs": 2}, store=tmp_path)
     assert len(again.rows) == 2
     assert "damaged" in capsys.readouterr().out
