@@ -15,7 +15,7 @@ from assay.config import Section, parse_section, read_yaml
 from assay.hashing import code_version
 from assay.observability.resources import available_cores
 from assay.storage.files import new_file
-from assay.sweep.run import Outcome, Worker
+from assay.sweep.run import SweepOutcome, Worker
 from assay.sweep.spec import Sweep, load_sweep
 from assay.sweep.table import Line, to_markdown
 from pipelines.local.sweep import run_sweep_locally
@@ -119,7 +119,7 @@ def run_experiments(
     sweeps = plan.sweeps(budget, overrides, quick=quick)
     minutes = budget.minutes if minutes is None else minutes
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, SweepOutcome] = {}
     with Worker() as worker:
         for count in range(1, max(len(sweep.spec.seeds) for sweep in sweeps) + 1):
             for index, sweep in enumerate(sweeps):
@@ -133,7 +133,7 @@ def run_experiments(
     return sum(outcome.left for outcome in outcomes.values())
 
 
-def page(budget: Budget, sweeps: Sequence[Sweep], outcomes: dict[int, Outcome]) -> str:
+def page(budget: Budget, sweeps: Sequence[Sweep], outcomes: dict[int, SweepOutcome]) -> str:
     """Return the page.
 
     Args:
@@ -172,11 +172,11 @@ def _epochs(count: int) -> str:
     return f"{count} epoch" + ("s" if count > 1 else "")
 
 
-def _left(outcomes: Sequence[Outcome]) -> int:
+def _left(outcomes: Sequence[SweepOutcome]) -> int:
     return sum(outcome.left for outcome in outcomes)
 
 
-def _against(outcomes: Sequence[Outcome]) -> str:
+def _against(outcomes: Sequence[SweepOutcome]) -> str:
     lines = [
         (outcome, line)
         for outcome in outcomes
@@ -202,7 +202,7 @@ def _against(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(text) + "\n\n" + differs
 
 
-def _name(outcome: Outcome, line: Line) -> str:
+def _name(outcome: SweepOutcome, line: Line) -> str:
     section = outcome.table.sweep.section(line.row.config)
     cells = [f"{field} {value}" for field, value in line.cells.items() if field != "model"]
     return ", ".join([section.model.name, *([line.row.label] if line.row.label else cells)])

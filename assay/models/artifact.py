@@ -23,6 +23,7 @@ from assay.errors import AssayError, InputError
 from assay.hashing import hash_file
 from assay.measures.calibration import apply_temperature
 from assay.models.info import INFO_FILE, KERAS_FILE, SAVED_MODEL_DIR, ModelInfo, read_info
+from assay.storage.files import new_file
 
 if TYPE_CHECKING:
     import keras
@@ -96,7 +97,7 @@ def save_model(model: keras.Model, out_dir: Path, info: ModelInfo) -> ModelInfo:
         (out_dir / INFO_FILE).unlink(missing_ok=True)
         (stage / KERAS_FILE).replace(out_dir / KERAS_FILE)
         _replace_folder(stage, out_dir, SAVED_MODEL_DIR)
-        _write_info(info, stage, out_dir)
+        _write_info(info, out_dir)
     return info
 
 
@@ -158,7 +159,7 @@ def update_info(model_dir: Path, *, threshold: float | None = None, temperature:
     with _staging(model_dir) as stage:
         _export(loaded.model, info, stage / SAVED_MODEL_DIR)
         _replace_folder(stage, model_dir, SAVED_MODEL_DIR)
-        _write_info(info, stage, model_dir)
+        _write_info(info, model_dir)
     return info
 
 
@@ -175,7 +176,7 @@ def copy_model(source: Path, destination: Path) -> None:
         (destination / INFO_FILE).unlink(missing_ok=True)
         (stage / KERAS_FILE).replace(destination / KERAS_FILE)
         _replace_folder(stage, destination, SAVED_MODEL_DIR)
-        _write_info(info, stage, destination)
+        _write_info(info, destination)
 
 
 def _check_fits(model: keras.Model, info: ModelInfo) -> None:
@@ -219,10 +220,10 @@ def _replace_folder(stage: Path, out_dir: Path, name: str) -> None:
     (stage / name).replace(target)
 
 
-def _write_info(info: ModelInfo, stage: Path, out_dir: Path) -> None:
+def _write_info(info: ModelInfo, out_dir: Path) -> None:
     text = json.dumps(info.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
-    (stage / INFO_FILE).write_text(text, encoding="utf-8")
-    (stage / INFO_FILE).replace(out_dir / INFO_FILE)
+    with new_file(out_dir / INFO_FILE) as stage:
+        stage.write_text(text, encoding="utf-8")
 
 
 def _export(model: keras.Model, info: ModelInfo, path: Path) -> None:

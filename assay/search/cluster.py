@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,16 @@ ENGINE_VARIABLES = ("ARGO_", "KFP_", "KERASTUNER_", "METADATA_")
 KEEP_SECONDS = 600
 POLL_SECONDS = 3.0
 PATIENCE = 20  # failed looks at the Job in a row before the search gives up on the cluster
+FAILURE_POLICY = {
+    "rules": [
+        # A pod that its node gave up (spot, drain) is not the worker's fault.
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {
+            "action": "FailJob",
+            "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [InputError.exit_code]},
+        },
+    ]
+}
 
 
 def in_cluster() -> bool:
@@ -70,68 +80,17 @@ def worker_job(
     Raises:
         InputError: The profile has an unknown key.
     """
-    profile = profile or {}
-    unknown = sorted(set(profile) - set(PROFILE_KEYS))
-    if unknown:
-        raise InputError(f"{PROFILE_VARIABLE}: unknown key {', '.join(unknown)}. Known: {', '.join(PROFILE_KEYS)}.")
-    metadata, spec = pod["metadata"], pod["spec"]
-    step = _step_container(spec)
-    volumes = [volume for volume in spec.get("volumes", []) if _is_shared(volume)]
-    names = {volume["name"] for volume in volumes}
-    environment = [
-        variable for variable in step.get("env", []) if not variable["name"].startswith(ENGINE_VARIABLES)
-    ] + [
-        {"name": "KERASTUNER_ORACLE_IP", "value": host},
-        {"name": "KERASTUNER_ORACLE_PORT", "value": str(port)},
-        {"name": "PYTHONUNBUFFERED", "value": "1"},
-    ]
-    container = _without_empty(
-        {
-            "name": CONTAINER,
-            "image": step["image"],
-            "imagePullPolicy": step.get("imagePullPolicy"),
-            "command": [sys.executable, "-m", "assay.search.workers", spec_uri],
-            "workingDir": step.get("workingDir"),
-            "env": environment,
-            "envFrom": step.get("envFrom"),
-            "resources": profile.get("resources", step.get("resources")),
-            "securityContext": step.get("securityContext"),
-            "volumeMounts": [mount for mount in step.get("volumeMounts", []) if mount["name"] in names],
-        }
-    )
-    template = _without_empty(
-        {
-            "restartPolicy": "Never",
-            "containers": [container],
-            "volumes": volumes,
-            "imagePullSecrets": spec.get("imagePullSecrets"),
-            "securityContext": spec.get("securityContext"),
-            "serviceAccountName": profile.get("serviceAccountName", spec.get("serviceAccountName")),
-            "priorityClassName": profile.get("priorityClassName", spec.get("priorityClassName")),
-            "nodeSelector": profile.get("nodeSelector", spec.get("nodeSelector")),
-            "affinity": profile.get("affinity", spec.get("affinity")),
-            "tolerations": profile.get("tolerations", _own_tolerations(spec)),
-        }
-    )
+    profile = _checked(profile or {})
+    metadata = pod["metadata"]
     labels = {"app.kubernetes.io/name": "assay-search-worker", SEARCH_LABEL: search}
-    name = f"assay-search-{search[:12]}-{metadata['uid'][:8]}"
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": name,
+            "name": f"assay-search-{search[:12]}-{metadata['uid'][:8]}",
             "namespace": metadata["namespace"],
             "labels": labels,
-            "ownerReferences": [
-                {
-                    "apiVersion": "v1",
-                    "kind": "Pod",
-                    "name": metadata["name"],
-                    "uid": metadata["uid"],
-                    "controller": False,
-                    "blockOwnerDeletion": False,
-                }
-            ],
+            "ownerReferences": [_owner(metadata)],
         },
         "spec": _without_empty(
             {
@@ -141,28 +100,80 @@ def worker_job(
                 "backoffLimitPerIndex": restarts,
                 "activeDeadlineSeconds": deadline_seconds,
                 "ttlSecondsAfterFinished": KEEP_SECONDS,
-                "podFailurePolicy": {
-                    "rules": [
-                        # A pod that its node gave up (spot, drain) is not the worker's fault.
-                        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-                        # A second try would meet the same input.
-                        {
-                            "action": "FailJob",
-                            "onExitCodes": {
-                                "containerName": CONTAINER,
-                                "operator": "In",
-                                "values": [InputError.exit_code],
-                            },
-                        },
-                    ]
-                },
+                "podFailurePolicy": FAILURE_POLICY,
                 "template": {
                     "metadata": {"labels": labels, "annotations": {"sidecar.istio.io/inject": "false"}},
-                    "spec": template,
+                    "spec": _worker_pod(pod["spec"], profile, spec_uri, host, port),
                 },
             }
         ),
     }
+
+
+def _checked(profile: Mapping[str, Any]) -> Mapping[str, Any]:
+    unknown = sorted(set(profile) - set(PROFILE_KEYS))
+    if unknown:
+        raise InputError(f"{PROFILE_VARIABLE}: unknown key {', '.join(unknown)}. Known: {', '.join(PROFILE_KEYS)}.")
+    return profile
+
+
+def _owner(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the reference by which Kubernetes removes the Job with the step's pod."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "controller": False,
+        "blockOwnerDeletion": False,
+    }
+
+
+def _worker_pod(
+    spec: Mapping[str, Any], profile: Mapping[str, Any], spec_uri: str, host: str, port: int
+) -> dict[str, Any]:
+    """Return the pod of one worker: the step's own, with the profile's values in the place of its."""
+    volumes = [volume for volume in spec.get("volumes", []) if _is_shared(volume)]
+    own = {**spec, "tolerations": _own_tolerations(spec)}
+    container = _worker_container(_step_container(spec), profile, spec_uri, host, port, volumes)
+    return _without_empty(
+        {
+            "restartPolicy": "Never",
+            "containers": [container],
+            "volumes": volumes,
+            "imagePullSecrets": spec.get("imagePullSecrets"),
+            "securityContext": spec.get("securityContext"),
+            **{key: profile.get(key, own.get(key)) for key in PROFILE_KEYS if key != "resources"},
+        }
+    )
+
+
+def _worker_container(
+    step: Mapping[str, Any],
+    profile: Mapping[str, Any],
+    spec_uri: str,
+    host: str,
+    port: int,
+    volumes: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return the step's container with a worker in it, which finds the chief by KerasTuner's variables."""
+    names = {volume["name"] for volume in volumes}
+    kept = [variable for variable in step.get("env", []) if not variable["name"].startswith(ENGINE_VARIABLES)]
+    chief = {"KERASTUNER_ORACLE_IP": host, "KERASTUNER_ORACLE_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    return _without_empty(
+        {
+            "name": CONTAINER,
+            "image": step["image"],
+            "imagePullPolicy": step.get("imagePullPolicy"),
+            "command": [sys.executable, "-m", "assay.search.workers", spec_uri],
+            "workingDir": step.get("workingDir"),
+            "env": [*kept, *({"name": name, "value": value} for name, value in chief.items())],
+            "envFrom": step.get("envFrom"),
+            "resources": profile.get("resources", step.get("resources")),
+            "securityContext": step.get("securityContext"),
+            "volumeMounts": [mount for mount in step.get("volumeMounts", []) if mount["name"] in names],
+        }
+    )
 
 
 def _step_container(spec: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,19 +1,28 @@
 """KerasTuner's oracles, made to survive: failed trials, kills at any moment, several workers, a budget and a deadline.
 
-What an oracle decides (which values come next, when to end) is here; training is in ``tuner``. Differences from
-KerasTuner's own, each because of something it does:
+What an oracle decides (which values come next, when to end) is here; training is in ``trials``.
 
-- Three failed trials in a row end the search with what it has. KerasTuner raises inside a locked section, after which
-  a chief waits forever.
-- State is written to a temporary file and renamed: a kill while writing would make the search unreadable.
-- Hyperband is sized by a budget of epochs instead of by its own formula, and a failed trial shrinks its bracket's next
-  round instead of blocking all promotions of it.
+Kept of KerasTuner, through its public names: `HyperParameters` and their sampling, the oracles of random search and of
+the Gaussian process, `Trial`, the tuner's loop (``create_trial``, ``run_trial``, ``end_trial``), the files of a
+project, and the chief's gRPC service with its client. Not used, each because of something it does:
+
+- Its hyperband: sized by its own formula and not by a budget of epochs, a failed trial blocks every promotion of its
+  bracket, and a promotion restores the weights without the optimizer. `HyperbandOracle` plans its brackets beforehand.
+- Its chief (``start_chief``): it waits for ever for a worker that does not come back. ``workers.serve`` looks after
+  the workers and uses the service alone.
+- Its count of failures: it raises inside a locked section after three failed trials in a row, and a chief then waits
+  for ever. Here the search ends with what it has.
+- Its writing of state: a kill while writing made the search unreadable. Here a file is renamed into its place.
+- Its models' checkpoints: ``trials`` has exact ones.
+
+These replacements hook into private names (``_duplicate``, ``_random_values``, ``_save_trial``, ``_retry_queue``...).
+``tests/assay/search/test_keras_tuner.py`` holds a hash of every part relied on: a new KerasTuner that changes one of
+them fails there, and not in a search.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -25,10 +34,11 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from assay.search.plan import Bracket
 from assay.search.proposals import propose
+from assay.storage.files import new_file
 from assay.storage.objects import ObjectStore
 
 STRIKES = 3
-# Hyperband's fresh trials are random until so many have a score, and each so-manieth is random for good.
+# Hyperband's fresh trials are random until LEAST_KNOWN have a score; after that every RANDOM_EVERY-th still is.
 LEAST_KNOWN, RANDOM_EVERY = 8, 4
 CANDIDATES = 128
 RUNNING, COMPLETED, FAILED, STOPPED, IDLE = (
@@ -113,11 +123,8 @@ class SteadyOracle(keras_tuner.Oracle):
     def _write(self, name: str, value: dict[str, Any]) -> None:
         """Write a file of the project so that a restart finds the old one or the new one and nothing between."""
         content = json.dumps(value)
-        path = self.project / name
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(path)
+        with new_file(self.project / name) as stage:
+            stage.write_text(content, encoding="utf-8")
         if self.mirror is not None:
             self.mirror.write_bytes(name, content.encode())
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from assay.search.ledger import Ledger
     from assay.search.oracles import SteadyOracle
     from assay.search.trials import TrialRunner
+    from assay.training.result import Trained
 
 PAGE_FILE = "trials.html"
 # What changes how a search is run and not what it finds.
@@ -37,11 +38,29 @@ NOT_OF_THE_RESULT = ("enabled", "workers", "placement", "worker_restarts", "dead
 
 
 @dataclass(frozen=True)
-class _Outcome:
-    """The trials of a search in the order in which they ended, and what is to be said of it."""
+class SearchOutcome:
+    """What the trials of a search gave.
+
+    Attributes:
+        rows: The trials in the order in which they ended.
+        remarks: What is to be said of the search.
+        budget: Epochs that it might train in all.
+    """
 
     rows: Sequence[TrialRow]
     remarks: Sequence[str]
+    budget: int
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Counts of trials and epochs, and the time of all trials together."""
+        return {
+            "search_trials": len(self.rows),
+            "search_failed_trials": sum(not row.completed for row in self.rows),
+            "search_epochs": epochs_spent(self.rows),
+            "search_budget_epochs": self.budget,
+            "train_seconds": sum(row.seconds for row in self.rows),
+        }
 
 
 def run_search(
@@ -73,21 +92,43 @@ def run_search(
         AssayError: No trial has a score; the message has the last one's reason.
     """
     from assay.runtime import apply_runtime
-    from assay.search.hypermodels import architecture
-    from assay.search.plan import budget_epochs
     from assay.search.trials import TrialRunner
-    from assay.search.trials_page import write_page
-    from assay.training.checkpoint import checkpoint_location, remove_checkpoints
-    from assay.training.result import Trained, write_result
+    from assay.training.checkpoint import remove_checkpoints
+    from assay.training.result import write_result
 
     dataset = Dataset.open(dataset_dir)
     precision = apply_runtime(runtime, seed)
-    config = search.model_dump(mode="json", exclude=set(NOT_OF_THE_RESULT))
+    spec = _spec(search, runtime, dataset, policy, seed, storage_root, precision)
+    runner = TrialRunner(spec, dataset)
+    for sentence in runner.space.removed:
+        log(sentence)
+    runner.hypermodel.prepare()
+    outcome = _run(spec, dataset, runner)
+    best = _best_of(outcome, spec)
+    _tell(outcome, best, search.objective)
+    result = write_result(_best_model(runner, best, outcome, dataset, precision), dataset, out_dir)
+    _write_trials(out_dir, outcome, best, runner)
+    remove_checkpoints(spec.location)
+    return result
+
+
+def _spec(
+    search: SearchConfig,
+    runtime: RuntimeConfig,
+    dataset: Dataset,
+    policy: Policy,
+    seed: int,
+    storage_root: str,
+    precision: str,
+) -> SearchSpec:
+    """Return what a worker must know of the search, with the place of its state."""
+    from assay.training.checkpoint import checkpoint_location
+
     location = checkpoint_location(
         storage_root,
         "search",
         dataset=dataset.fingerprint,
-        config=config,
+        config=search.model_dump(mode="json", exclude=set(NOT_OF_THE_RESULT)),
         policy=policy.model_dump(mode="json"),
         seed=seed,
         precision=precision,
@@ -95,60 +136,66 @@ def run_search(
     if not is_remote(location):
         location = str(Path(location).resolve())
     deadline = None if search.deadline_minutes is None else time.time() + 60 * search.deadline_minutes
-    spec = SearchSpec(search, runtime, policy, str(dataset_dir.resolve()), location, seed, deadline)
-    runner = TrialRunner(spec, dataset)
-    for sentence in runner.space.removed:
-        log(sentence)
-    runner.hypermodel.prepare()
-    outcome = _run(spec, dataset, runner)
-    best = best_row(outcome.rows, search.objective)
+    return SearchSpec(search, runtime, policy, str(dataset.root.resolve()), location, seed, deadline)
+
+
+def _best_of(outcome: SearchOutcome, spec: SearchSpec) -> TrialRow:
+    """Return the best trial.
+
+    Raises:
+        AssayError: No trial has a score.
+    """
+    from assay.training.checkpoint import remove_checkpoints
+
+    best = best_row(outcome.rows, spec.search.objective)
     if best is None:
         # Left in place, the failures would end the next try before it begins.
-        remove_checkpoints(location)
+        remove_checkpoints(spec.location)
         reason = outcome.rows[-1].note if outcome.rows else "no trial was begun"
         why = f" ({'; '.join(outcome.remarks)})" if outcome.remarks else ""
         raise AssayError(f"search: none of {len(outcome.rows)} trials has a score{why}. The last one: {reason}")
-    budget = search.trials * search.epochs
-    if search.tuner == "hyperband":
-        budget = budget_epochs(search.trials, search.epochs, search.budget)
-    _tell(outcome, best, search, budget)
+    return best
 
-    built, history = runner.fit(best, final_epochs(search, best))
+
+def _best_model(
+    runner: TrialRunner, best: TrialRow, outcome: SearchOutcome, dataset: Dataset, precision: str
+) -> Trained:
+    """Return the best trial's network with its best epoch's weights, trained on where the config asks for that."""
+    from assay.search.hypermodels import architecture
+    from assay.training.result import Trained
+
+    spec = runner.spec
+    built, history = runner.fit(best, final_epochs(spec.search, best))
     runner.hypermodel.finish(built)
     # The trials that it continues have given their names to its first epochs.
     history.phase = "search"
     for line in history.rows:
         line["phase"] = history.phase
-    extra = {
-        "search_trials": len(outcome.rows),
-        "search_failed_trials": sum(not row.completed for row in outcome.rows),
-        "search_epochs": epochs_spent(outcome.rows),
-        "search_budget_epochs": budget,
-        "train_seconds": sum(row.seconds for row in outcome.rows),
-    }
-    chosen = architecture(search, best.values, dataset.input_shape)
-    trained = Trained(
+    return Trained(
         model=built.whole,
-        model_config=chosen,
+        model_config=architecture(spec.search, best.values, dataset.input_shape),
         histories=[history],
-        config=search,
-        policy=policy,
-        seed=seed,
+        config=spec.search,
+        policy=spec.policy,
+        seed=spec.seed,
         precision=precision,
         weights_hash=runner.hypermodel.weights_hash,
-        extra=extra,
+        extra=outcome.metrics,
     )
-    result = write_result(trained, dataset, out_dir)
-    fields = runner.space.fields
+
+
+def _write_trials(out_dir: Path, outcome: SearchOutcome, best: TrialRow, runner: TrialRunner) -> None:
+    """Write the table of trials, its page, and the best hyperparameters."""
+    from assay.search.trials_page import write_page
+
+    objective, fields = runner.spec.search.objective, runner.space.fields
     remarks = [*runner.space.removed, *outcome.remarks]
     with new_file(out_dir / TRIALS_FILE) as stage:
-        write_csv(stage, outcome.rows, search.objective, fields)
+        write_csv(stage, outcome.rows, objective, fields)
     with new_file(out_dir / PAGE_FILE) as stage:
-        write_page(stage, outcome.rows, search.objective, fields, budget, remarks)
+        write_page(stage, outcome.rows, objective, fields, outcome.budget, remarks)
     with new_file(out_dir / BEST_FILE) as stage:
         stage.write_text(json.dumps(best.values, indent=1) + "\n", encoding="utf-8")
-    remove_checkpoints(location)
-    return result
 
 
 def final_epochs(search: SearchConfig, best: TrialRow) -> int:
@@ -157,18 +204,17 @@ def final_epochs(search: SearchConfig, best: TrialRow) -> int:
     return best.total_epochs if ended_by_itself or not search.finish_best else search.epochs
 
 
-def _tell(outcome: _Outcome, best: TrialRow, search: SearchConfig, budget: int) -> None:
+def _tell(outcome: SearchOutcome, best: TrialRow, objective: str) -> None:
     values = ", ".join(f"{name} {value}" for name, value in best.values.items())
-    spent = epochs_spent(outcome.rows)
     log(
-        f"search: best {search.objective} {best.score:.4f} in trial {best.trial} ({values}); "
-        f"{len(outcome.rows)} trials, {spent} of {budget} epochs"
+        f"search: best {objective} {best.score:.4f} in trial {best.trial} ({values}); "
+        f"{len(outcome.rows)} trials, {epochs_spent(outcome.rows)} of {outcome.budget} epochs"
     )
     for remark in outcome.remarks:
         log(f"search: {remark}")
 
 
-def _run(spec: SearchSpec, dataset: Dataset, runner: TrialRunner) -> _Outcome:
+def _run(spec: SearchSpec, dataset: Dataset, runner: TrialRunner) -> SearchOutcome:
     """Run the trials that are left, in this process or by workers, and return all."""
     from assay.search.ledger import Ledger
     from assay.search.tuner import SearchTuner, make_oracle, planned_trials
@@ -190,7 +236,15 @@ def _run(spec: SearchSpec, dataset: Dataset, runner: TrialRunner) -> _Outcome:
             else:
                 _search_with_workers(spec, oracle, scratch, ledger)
         remarks = [oracle.ended_because] if oracle.ended_because else []
-        return _Outcome(ledger.rows(), remarks)
+        return SearchOutcome(ledger.rows(), remarks, _budget(search))
+
+
+def _budget(search: SearchConfig) -> int:
+    from assay.search.plan import budget_epochs
+
+    if search.tuner == "hyperband":
+        return budget_epochs(search.trials, search.epochs, search.budget)
+    return search.trials * search.epochs
 
 
 def _state_folder(location: str, scratch: Path) -> tuple[Path, ObjectStore | None]:

@@ -47,7 +47,7 @@ class Place:
     continues: str = ""
 
 
-class Records:
+class TrialRecords:
     """What the trials of a search leave at its location, readable from every process and pod.
 
     Args:
@@ -110,7 +110,7 @@ class TrialRunner:
         self.spec = spec
         self.space = resolve_space(spec.search, dataset.input_shape, len(dataset.train))
         self.hypermodel = open_hypermodel(spec, dataset)
-        self.records = Records(spec.location)
+        self.records = TrialRecords(spec.location)
 
     def run(self, trial: str, drawn: Mapping[str, Any], place: Place) -> TrialRow:
         """Run a trial to its end and record it; one that has ended already is only looked up.

@@ -40,7 +40,7 @@ DATA_SOURCES = ("data.ingest", "data.preprocess", "augmentation.augment", "ablat
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SweepOutcome:
     """What a sweep on this machine left.
 
     Attributes:
@@ -96,7 +96,7 @@ class Worker:
 
 def run_sweep(
     sweep: Sweep, runs_dir: Path, worker: Worker | None = None, deadline: float = math.inf, seeds: int | None = None
-) -> Outcome:
+) -> SweepOutcome:
     """Run a sweep, or what is left of it, and write its table.
 
     Args:
@@ -142,7 +142,7 @@ def run_sweep(
             write_tables(sweep, found, dataset_dir, out)
     table = write_tables(sweep, found, dataset_dir, out)
     ended = [record for of_row in found for record in of_row if record is not None]
-    return Outcome(out, table, ran, reused, sum(not record.done for record in ended), len(keys) - len(ended))
+    return SweepOutcome(out, table, ran, reused, sum(not record.done for record in ended), len(keys) - len(ended))
 
 
 def prepare(config: RunConfig, folder: Path) -> Path:

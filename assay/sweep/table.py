@@ -121,10 +121,10 @@ def tabulate(sweep: Sweep, records: Sequence[Sequence[Record]], dataset: Any) ->
         records: For each row the records of its seeds.
         dataset: The `Dataset` that all trained on; labels and groups of its validation split are read.
     """
+    from assay.evaluation.evaluate import group_labels
+
     labels = np.asarray(dataset.valid.labels)
-    column = dataset.group_column
-    groups = dataset.valid.records[column].astype(str).to_numpy() if column in dataset.valid.records else None
-    resampler = Resampler(len(labels), groups, RESAMPLES, sweep.base.seed)
+    resampler = Resampler(len(labels), group_labels(dataset, dataset.valid), RESAMPLES, sweep.base.seed)
     own, cells = shown_changes(sweep)
     best = _best(sweep, records)
     draws = [_resampled(of_row, labels, resampler, number) for number, of_row in enumerate(records)]

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from assay.config import RunConfig
 from assay.observability.progress import EVENTS_VARIABLE
-from assay.sweep.run import Outcome, Worker, run_sweep
+from assay.sweep.run import SweepOutcome, Worker, run_sweep
 from assay.sweep.spec import Sweep, resolve
 from assay.sweep.table import explanation
 from pipelines.local.console import EventDisplay
@@ -30,7 +30,7 @@ def run_sweep_locally(
     worker: Worker | None = None,
     deadline: float = math.inf,
     seeds: int | None = None,
-) -> Outcome:
+) -> SweepOutcome:
     """Run a sweep and show how far it is.
 
     Args:
@@ -55,7 +55,7 @@ def run_sweep_locally(
         return run_sweep(placed, runs_dir.resolve(), worker, deadline, seeds)
 
 
-def print_sweep(console: Console, outcome: Outcome) -> None:
+def print_sweep(console: Console, outcome: SweepOutcome) -> None:
     """Print the table of a sweep in brief; table.md and sweep.html have all of it.
 
     Args:

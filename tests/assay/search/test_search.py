@@ -178,12 +178,12 @@ from assay.augmentation.policy import Policy
 from assay.config import RuntimeConfig, SearchConfig
 from assay.search import trials
 from assay.search.search import run_search
-runner, write = trials.TrialRunner, trials.Records.write_row
+runner, write = trials.TrialRunner, trials.TrialRecords.write_row
 def write_and_die(records, row):
     write(records, row)
     if row.trial == "1":
         os.kill(os.getpid(), signal.SIGKILL)
-trials.Records.write_row = write_and_die
+trials.TrialRecords.write_row = write_and_die
 search = SearchConfig.model_validate_json({small_search.model_dump_json()!r})
 runtime = RuntimeConfig.model_validate_json({exact.model_dump_json()!r})
 folder = Path({str(tmp_path)!r})

@@ -17,7 +17,7 @@ from assay.data.dataset import Dataset
 from assay.errors import InputError
 from assay.runtime import apply_runtime
 from assay.search.spec import SearchSpec
-from assay.search.trials import STRIKES, Place, Records, TrialRunner, describe_failure, trial_seed
+from assay.search.trials import STRIKES, Place, TrialRecords, TrialRunner, describe_failure, trial_seed
 
 VALUES = {
     "width": 4,
@@ -71,7 +71,7 @@ def test_a_trial_that_has_ended_is_only_looked_up(spec: SearchSpec, dataset: Dat
     runner = TrialRunner(spec, dataset)
     row = runner.run("0000", VALUES, Place(1))
     runner.records.remove_checkpoint("0000")
-    assert TrialRunner(spec, dataset).run("0000", VALUES, Place(1)) == row == Records(spec.location).row("0000")
+    assert TrialRunner(spec, dataset).run("0000", VALUES, Place(1)) == row == TrialRecords(spec.location).row("0000")
 
 
 def test_a_trial_that_kills_its_process_again_and_again_is_given_up(spec: SearchSpec, dataset: Dataset) -> None:
@@ -99,7 +99,7 @@ print(runner.run("0000", {VALUES | {"batch_size": 41}!r}, Place(1)).note)
     spec.write()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "batch_size 41 cannot be shared evenly among 2 devices" in done.stdout
-    row = Records(spec.location).row("0000")
+    row = TrialRecords(spec.location).row("0000")
     assert row is not None and row.status == "failed" and row.note in done.stdout
 
 
