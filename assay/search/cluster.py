@@ -16,7 +16,7 @@ from typing import Any
 
 from assay.errors import AssayError, InputError
 from assay.observability.progress import log
-from assay.search.group import Poll, worker_id
+from assay.search.group import MACHINE_FAULT, Poll, worker_id
 
 # JSON that the pipeline's placement may set on the step: resources, nodeSelector, tolerations, affinity...
 PROFILE_VARIABLE = "ASSAY_SEARCH_WORKER_POD"
@@ -37,7 +37,8 @@ FAILURE_POLICY = {
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         {
             "action": "FailJob",
-            "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [InputError.exit_code]},
+            # The chief's step ends with the Job, and after a fault of the machine it is tried again.
+            "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [InputError.exit_code, MACHINE_FAULT]},
         },
     ]
 }

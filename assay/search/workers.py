@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assay.errors import AssayError, InputError
+from assay.observability.parent import PARENT_VARIABLE, end_with_parent
 from assay.observability.progress import log
 from assay.observability.quiet import silence_tensorflow
 from assay.observability.resources import visible_gpus
-from assay.search.group import GRACE_SECONDS, Poll, WorkerGroup, worker_id
+from assay.search.group import GRACE_SECONDS, MACHINE_FAULT, Poll, WorkerGroup, worker_id
 
 if TYPE_CHECKING:
     from assay.search.oracles import SteadyOracle
@@ -32,7 +32,6 @@ LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 300  # a worker waits so long for the chief; KerasTuner's hour outlives most chiefs
 STOP_SECONDS = 5.0
-WITH_PARENT = "--with-parent"
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"  # set by Kubernetes in each pod of an Indexed Job
 
 
@@ -114,7 +113,11 @@ class LocalWorkers:
             self._start(name)
 
     def poll(self) -> Poll:
-        """Start dead workers again, or give them up where they die too often or cannot read their input."""
+        """Start dead workers again, or give them up where they die too often or cannot read their input.
+
+        Raises:
+            AssayError: The machine has failed a worker: the step ends and is tried again, and no trial is lost for it.
+        """
         running, lost = 0, {}
         for name in self.ids:
             worker = self._workers[name]
@@ -123,6 +126,10 @@ class LocalWorkers:
                 continue
             if code is None:
                 running += 1
+            elif code == MACHINE_FAULT:
+                raise AssayError(
+                    f"search: {name}: {last_line(worker.log)} Mend it and run the step again: it goes on from here."
+                )
             elif code == InputError.exit_code or worker.restarts >= self.restarts:
                 self._lost.add(name)
                 lost[name] = _reason(code, worker.log)
@@ -155,6 +162,7 @@ class LocalWorkers:
             "KERASTUNER_TUNER_ID": name,
             "KERASTUNER_ORACLE_IP": host,
             "KERASTUNER_ORACLE_PORT": str(port),
+            PARENT_VARIABLE: str(os.getpid()),
         }
         gpus = visible_gpus()
         if gpus:
@@ -162,8 +170,8 @@ class LocalWorkers:
             environment["CUDA_VISIBLE_DEVICES"] = allowed[self.ids.index(name) % gpus].strip()
         with worker.log.open("ab") as output:
             worker.process = subprocess.Popen(
-                [sys.executable, "-m", "assay.search.workers", self.spec_uri, WITH_PARENT],
-                stdin=subprocess.PIPE,
+                [sys.executable, "-m", "assay.search.workers", self.spec_uri],
+                stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,
@@ -173,8 +181,14 @@ class LocalWorkers:
 def _reason(code: int, output: Path) -> str:
     """Return how a worker ended, with the last line that it wrote."""
     how = f"killed by signal {-code}" + (", out of memory?" if code == -9 else "") if code < 0 else f"exit code {code}"
+    said = last_line(output)[:200]
+    return f"{how}: {said}" if said else how
+
+
+def last_line(output: Path) -> str:
+    """Return the last line of a worker's output that says anything."""
     lines = [line for line in output.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return f"{how}: {lines[-1].strip()[:200]}" if lines else how
+    return lines[-1].strip() if lines else ""
 
 
 def work(spec_uri: str) -> None:
@@ -201,7 +215,7 @@ def work(spec_uri: str) -> None:
     from assay.data.dataset import Dataset
     from assay.runtime import apply_runtime
     from assay.search.trials import TrialRunner
-    from assay.search.tuner import SearchTuner, make_oracle
+    from assay.search.tuner import SearchTuner, causes_of_fatal_errors, make_oracle
     from assay.storage.open import is_remote, open_store
 
     oracle_client.TIMEOUT = ANSWER_SECONDS
@@ -216,25 +230,22 @@ def work(spec_uri: str) -> None:
         dataset = Dataset.open(folder)
         runner = TrialRunner(spec, dataset)
         # The oracle made here only says what is searched: the tuner asks the chief's in its place.
-        SearchTuner(make_oracle(spec, dataset, runner.space), runner, scratch).search()
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent does, however that ends: the pipe to it closes."""
-    sys.stdin.buffer.read()
-    os._exit(1)
+        with causes_of_fatal_errors():
+            SearchTuner(make_oracle(spec, dataset, runner.space), runner, scratch).search()
 
 
 def main(arguments: list[str]) -> int:
-    """Run a worker; return its exit code: 0 no trials are left, 1 it failed, 2 its input is wrong."""
+    """Run a worker; return its exit code: 0 no trials are left, 1 it failed, 2 wrong input, 3 the machine failed."""
     silence_tensorflow()
-    if WITH_PARENT in arguments:
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         work(arguments[0])
-    except AssayError as error:
+    except InputError as error:
         print(error, file=sys.stderr, flush=True)
         return error.exit_code
+    except (AssayError, OSError) as error:
+        print(error, file=sys.stderr, flush=True)
+        return MACHINE_FAULT
     return 0
 
 

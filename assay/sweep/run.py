@@ -10,7 +10,6 @@ import gc
 import math
 import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -24,6 +23,7 @@ from assay.augmentation.policy import POLICY_FILE, load_policy
 from assay.config import RunConfig, dump_config
 from assay.errors import AssayError, InputError
 from assay.hashing import hash_json, sources_version
+from assay.observability.parent import PARENT_VARIABLE, end_with_parent
 from assay.observability.progress import Progress, log
 from assay.observability.quiet import silence_tensorflow
 from assay.storage.files import new_file
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from assay.sweep.table import Table
 
 Result = TypeVar("Result")
-PARENT_SECONDS = 1.0
 # What decides the dataset and the policy of a sweep.
 DATA_SOURCES = ("data.ingest", "data.preprocess", "augmentation.augment", "ablation.run")
 
@@ -245,10 +244,5 @@ def _said(record: Record) -> str:
 def _begin(parent: int) -> None:
     """Prepare a worker: quiet, and gone when its parent is."""
     silence_tensorflow()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="assay-parent", daemon=True).start()
+    os.environ[PARENT_VARIABLE] = str(parent)
+    end_with_parent()

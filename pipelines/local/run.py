@@ -19,6 +19,7 @@ from rich.console import Console
 
 from assay.config import RunConfig, dump_config
 from assay.errors import AssayError, InputError
+from assay.observability.parent import PARENT_VARIABLE
 from assay.observability.progress import EVENTS_VARIABLE
 from assay.storage.cache import FORCE_VARIABLE
 from assay.storage.open import is_remote
@@ -174,7 +175,7 @@ def _run_graph(
         with contextlib.ExitStack() as ended:
             if containers is None:
                 runner = local.SubprocessRunner(use_venv=False)
-                ended.enter_context(environment(variables))
+                ended.enter_context(environment({**variables, PARENT_VARIABLE: str(os.getpid())}))
             else:
                 # Kubeflow's cache knows an image by its name, which an image with other code may have had before.
                 cache /= containers.image_id[:12]

@@ -93,7 +93,7 @@ def test_workers_have_stable_indexes_and_come_back_after_preemption() -> None:
     assert spec["template"]["spec"]["restartPolicy"] == "Never", "what backoffLimitPerIndex asks for"
     first, second = spec["podFailurePolicy"]["rules"]
     assert (first["action"], first["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
-    assert (second["action"], second["onExitCodes"]["values"]) == ("FailJob", [2])
+    assert (second["action"], second["onExitCodes"]["values"]) == ("FailJob", [2, 3])
 
 
 def test_workers_run_the_steps_image_as_its_account_and_vanish_with_it() -> None:

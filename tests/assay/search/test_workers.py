@@ -16,12 +16,14 @@ import pytest
 
 from assay.config import Policy, RuntimeConfig, SearchConfig
 from assay.data.dataset import Dataset
+from assay.errors import AssayError
 from assay.search.group import Poll
 from assay.search.oracles import FAILED, RandomOracle
 from assay.search.search import run_search
 from assay.search.spec import SearchSpec
 from assay.search.tuner import make_oracle, objective_of
 from assay.search.workers import LOOPBACK, LocalWorkers, serve
+from assay.training.checkpoint import release_checkpoints
 
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:
@@ -83,6 +85,7 @@ run_search(search, runtime, Path({str(dataset.root)!r}), Policy(), folder / "out
     assert result.metrics["search_failed_trials"] == 0
     assert result.metrics["search_epochs"] == 15, "no epoch is trained twice"
     assert not workers_of(psutil.Process())
+    release_checkpoints(result.model_dir)
     assert not location.exists()
 
     # The same trials as one process alone runs: draws, seeds and order do not depend on who runs them.
@@ -133,6 +136,20 @@ def test_workers_that_cannot_read_their_input_are_given_up_at_once(
     assert list(lost) == ["worker0"]
     assert "exit code 2" in lost["worker0"] and "absent: no dataset here" in lost["worker0"]
     assert not oracle.trials
+
+
+def test_a_worker_whose_machine_fails_ends_the_step_and_no_trial_is_lost(
+    small_search: SearchConfig, exact: RuntimeConfig, dataset: Dataset, tmp_path: Path
+) -> None:
+    spec = SearchSpec(small_search, exact, Policy(), str(dataset.root), str(tmp_path / "location"), seed=0)
+    spec.write()
+    (tmp_path / "location" / "rows").write_text("where rows belong there is a file, so none can be written")
+    group = LocalWorkers(spec.uri, 1, restarts=5, folder=tmp_path)
+    oracle = _oracle(spec, dataset, tmp_path)
+    with pytest.raises(AssayError, match=r"search: worker0: .*rows.*Mend it and run the step again"):
+        serve(oracle, group, LOOPBACK, lambda: None)
+    assert not oracle.end_order, "no trial is recorded as failed"
+    assert not workers_of(psutil.Process())
 
 
 def test_the_trial_of_a_worker_given_up_is_recorded(
