@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -10,8 +11,7 @@ import time
 import psutil
 
 PARENT_VARIABLE = "ASSAY_PARENT"
-POLL_SECONDS = 1.0
-ENDED_WITH_PARENT = 143  # as one that was asked to end (SIGTERM)
+POLL_SECONDS, CLEAN_UP_SECONDS = 1.0, 10.0
 
 
 def end_with_parent() -> None:
@@ -40,4 +40,6 @@ def _watch(parent: psutil.Process) -> None:
 
 def _end(parent: str) -> None:
     print(f"process {parent}, which this one works for, is gone: ended", file=sys.stderr, flush=True)
-    os._exit(ENDED_WITH_PARENT)
+    os.kill(os.getpid(), signal.SIGTERM)  # what is to be cleaned up, is
+    time.sleep(CLEAN_UP_SECONDS)
+    os._exit(128 + signal.SIGTERM)

@@ -74,10 +74,12 @@ def step(
         model_path: Gets the metrics beside the model: from there they reach evaluate and the run's record.
         **read: What else was read, for the metadata.
     """
+    from assay.observability.parent import end_with_parent
     from assay.observability.quiet import silence_tensorflow
     from assay.observability.resources import ResourceMeter
 
     silence_tensorflow()
+    end_with_parent()
     record = StepRecord(metadata={"code_version": code_version(), "image": os.environ.get("ASSAY_IMAGE", "local")})
     record.metadata.update(read)
     emit({"event": "started", "step": name})

@@ -26,6 +26,7 @@ def evaluate(
 ) -> StepRecord:
     """Judge the candidates on the test split."""
     from assay.evaluation.evaluate import evaluate as run
+    from assay.training.checkpoint import release_checkpoints
 
     trained = {name: path for name, path in candidates.items() if path}
     models = {f"model of {name}": path for name, path in trained.items()}
@@ -35,6 +36,9 @@ def evaluate(
         folders = {name: Path(path) for name, path in trained.items()}
         out = Path(evaluation_path)
         result = run(config, Path(dataset_path), folders, out, seed, parse(RuntimeConfig, runtime))
+        # That the models could be read here proves that they are kept: nothing needs their checkpoints any more.
+        for model_dir in folders.values():
+            release_checkpoints(model_dir)
         shutil.copyfile(out / "report.html", report_path)
         shutil.copyfile(out / "leaderboard.md", leaderboard_path)
         record.scores.update(finite(result.metrics))

@@ -147,19 +147,18 @@ def check_job(job: Job, dataset: Dataset) -> str:
         InputError: The model or the policy does not suit the data, there is no such layer to unfreeze from, or
             the weights are not the model's.
     """
-    import keras
-
     from assay.augmentation.warp import check_fits
     from assay.models.catalog import build_model
     from assay.models.transfer import base_index
     from assay.models.weights import load_weights
+    from assay.runtime import release_memory
 
     section = parse_section(SECTIONS[job.candidate], job.section, job.candidate)
     policy = Policy.model_validate(job.policy)
     if dataset.kind == "image":
         height, width, channels = dataset.input_shape
         check_fits(policy, (height, width, channels))
-    keras.utils.clear_session()
+    release_memory()
     model = build_model(
         section.model.name,
         dataset.input_shape,
@@ -193,17 +192,14 @@ def run_job(job: Job, key: str, dataset_dir: Path, work_dir: Path, storage_root:
     Raises:
         AssayError: The run failed for a reason that the same run need not meet again, such as a full disk.
     """
-    import gc
-
-    import keras
-
+    from assay.runtime import release_memory
     from assay.training.baseline import train_baseline
+    from assay.training.checkpoint import release_checkpoints
     from assay.training.finetune import finetune
     from assay.training.fit import DivergedError
 
     shutil.rmtree(work_dir, ignore_errors=True)
-    keras.utils.clear_session()
-    gc.collect()
+    release_memory()
     records = Records.of_storage(storage_root)
     runtime = runtime.model_copy(update={"precision": job.precision, "deterministic": job.deterministic})
     section = parse_section(SECTIONS[job.candidate], job.section, job.candidate)
@@ -221,6 +217,7 @@ def run_job(job: Job, key: str, dataset_dir: Path, work_dir: Path, storage_root:
         probabilities = file["probabilities"]
     record = Record(key, job.seed, DONE, result.metrics, _ended(result.metrics, section), probabilities)
     records.keep(record, job, (result.model_dir / "history.csv").read_text(encoding="utf-8"))
+    release_checkpoints(result.model_dir)
     shutil.rmtree(work_dir, ignore_errors=True)
     return record
 

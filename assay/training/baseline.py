@@ -7,7 +7,7 @@ from pathlib import Path
 from assay.config import BaselineConfig, Policy, RuntimeConfig
 from assay.data.dataset import Dataset
 from assay.runtime import apply_runtime, strategy_for
-from assay.training.checkpoint import Checkpoint, checkpoint_location, remove_checkpoints
+from assay.training.checkpoint import Checkpoint, checkpoint_location, place_of_training
 from assay.training.data import build_for, training_batches
 from assay.training.fit import fit
 from assay.training.result import Trained, TrainingResult, write_result
@@ -31,7 +31,7 @@ def train_baseline(
         policy: The augmentation of training images.
         out_dir: Created where missing; see `write_result` for what it gets.
         seed: Of initial weights, order, augmentation and dropout.
-        storage_root: Where checkpoints are kept until the run's end.
+        storage_root: Where checkpoints are kept; see `release_checkpoints`.
 
     Returns:
         The model's folder, metrics and history.
@@ -42,7 +42,7 @@ def train_baseline(
     """
     dataset = Dataset.open(dataset_dir)
     precision = apply_runtime(runtime, seed)
-    checkpoints = checkpoint_location(
+    location = checkpoint_location(
         storage_root,
         "baseline",
         dataset=dataset.fingerprint,
@@ -53,17 +53,16 @@ def train_baseline(
     )
     with strategy_for(baseline.batch_size).scope():
         model = build_for(dataset, baseline.model, policy, seed)
-    history = fit(
-        model,
-        training_batches(dataset, policy, baseline.batch_size, seed, runtime),
-        dataset.valid,
-        baseline,
-        runtime,
-        phase="train",
-        seed=seed,
-        checkpoint=Checkpoint(checkpoints, "train"),
-    )
-    trained = Trained(model, baseline.model, [history], baseline, policy, seed, precision, "")
-    result = write_result(trained, dataset, out_dir)
-    remove_checkpoints(checkpoints)
-    return result
+    with place_of_training(location, "baseline") as lease:
+        history = fit(
+            model,
+            training_batches(dataset, policy, baseline.batch_size, seed, runtime),
+            dataset.valid,
+            baseline,
+            runtime,
+            phase="train",
+            seed=seed,
+            checkpoint=Checkpoint(location, "train", lease),
+        )
+        trained = Trained(model, baseline.model, [history], baseline, policy, seed, precision, "", location)
+        return write_result(trained, dataset, out_dir)

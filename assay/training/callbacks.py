@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,10 @@ from assay.config import CallbacksConfig
 HIGHER_IS_BETTER = {"val_auc": True, "val_accuracy": True, "val_loss": False}
 # Two standard errors: a run is only called stuck where the evidence for any learning is below that.
 STANDARD_ERRORS = 2.0
+# What a ranking by chance may look like, see `NotLearning.chance_auc`: at first so much above a half; with each epoch
+# whose steps show nothing so many standard errors more; never more than so many.
+NEAR_CHANCE, ERRORS_AN_EPOCH, MOST_ERRORS = 0.03, 0.2, 3.0
+SILENT_EPOCHS = 2
 
 
 def is_better(value: float, than: float, monitor: str) -> bool:
@@ -30,34 +35,46 @@ def is_better(value: float, than: float, monitor: str) -> bool:
     return value > than if HIGHER_IS_BETTER[monitor] else value < than
 
 
+def beats(scored: tuple[float, float], than: tuple[float, float], monitor: str) -> bool:
+    """Return whether a monitored value with its validation loss beats another; the loss breaks ties."""
+    (value, loss), (other, other_loss) = scored, than
+    return is_better(value, other, monitor) or (value == other and loss < other_loss)
+
+
 @dataclass
 class Best:
     """The best epoch so far.
 
+    Of epochs with equal values the one with the lower validation loss is the better: an AUC stays at 1 from early on,
+    while the probabilities still become surer.
+
     Attributes:
         monitor: The metric that decides.
         value: Its best value; nan before the first epoch.
+        loss: The validation loss of that epoch; nan where it is not known.
         epoch: The epoch (from 1) that had it; 0: the weights that training began with.
     """
 
     monitor: str
     value: float = math.nan
+    loss: float = math.nan
     epoch: int = 0
 
-    def update(self, epoch: int, metrics: dict[str, float]) -> bool:
-        """Take in an epoch's metrics; return whether it is the best so far (the first of equals stays)."""
-        if not is_better(metrics[self.monitor], self.value, self.monitor):
+    def update(self, epoch: int, metrics: Mapping[str, Any]) -> bool:
+        """Take in an epoch's metrics; return whether it is the best so far."""
+        value, loss = metrics[self.monitor], metrics.get("val_loss", math.nan)
+        if not beats((value, loss), (self.value, self.loss), self.monitor):
             return False
-        self.value, self.epoch = metrics[self.monitor], epoch
+        self.value, self.loss, self.epoch = value, loss, epoch
         return True
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs."""
-        return {"value": self.value, "epoch": self.epoch}
+        return {"value": self.value, "loss": self.loss, "epoch": self.epoch}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up the state of an interrupted run."""
-        self.value, self.epoch = state["value"], state["epoch"]
+        self.value, self.loss, self.epoch = state["value"], state["loss"], state["epoch"]
 
 
 @dataclass
@@ -95,20 +112,27 @@ class NotLearning:
 
     It is stuck when over its last ``steps`` steps all of this holds, each within two standard errors: the loss
     is not below what knowing the classes' frequencies alone gives, accuracy is not above that of always naming
-    the most frequent class, and the loss does not fall. A converged run is flat too, but at a lower loss; a run
-    on rare classes stays at the majority's accuracy for long, but its loss falls.
+    the most frequent class, and the loss does not fall; and when its last `SILENT_EPOCHS` epochs rank the validation
+    images no better than chance. A converged run is flat too, but at a lower loss. A run on rare classes stays at the
+    majority's accuracy for long, and its loss falls by less than it varies; what it has learnt shows in the ranking.
 
     Attributes:
         frequencies: Share of each class in the training split, float (K,).
         steps: Length of the window; None: never look.
         class_weights: Factor of each class in the loss, float (K,).
+        valid_counts: Images of each class in the validation split (K,).
         label_smoothing: As in the loss.
     """
 
     frequencies: npt.NDArray[np.float64]
     steps: int | None
     class_weights: npt.NDArray[np.float64]
+    valid_counts: npt.NDArray[np.int64]
     label_smoothing: float = 0.0
+    _auc: float = math.nan
+    _stuck: bool = False
+    _stuck_epochs: int = 0
+    _silent_epochs: int = 0
     _losses: deque[float] = field(default_factory=deque)
     _correct: deque[float] = field(default_factory=deque)
     _images: deque[float] = field(default_factory=deque)
@@ -122,6 +146,26 @@ class NotLearning:
         shares = shares * (1 - self.label_smoothing) + self.label_smoothing / len(shares)
         shares = shares[shares > 0]
         return float(-total * (shares * np.log(shares)).sum())
+
+    @property
+    def chance_auc(self) -> float:
+        """The validation AUC up to which a ranking counts as chance.
+
+        It is lenient at first and stricter the longer the steps show nothing, up to three standard errors of the AUC
+        without any skill (the variance of Mann and Whitney's U, 1947): with ten images of a class an error is 0.09, and
+        a run that learns slowly has time to show that it does, while luck does not stay.
+        """
+        counts = self.valid_counts.astype(float)
+        rest = counts.sum() - counts
+        errors = [math.sqrt((n + m + 1) / (12 * n * m)) for n, m in zip(counts, rest, strict=True) if n and m]
+        error = float(np.mean(errors)) if errors else 0.0
+        return 0.5 + min(MOST_ERRORS * error, NEAR_CHANCE + ERRORS_AN_EPOCH * self._stuck_epochs * error)
+
+    def end_epoch(self, auc: float) -> None:
+        """Take in the validation AUC of an epoch; nan where it is undefined."""
+        self._auc = auc
+        self._stuck_epochs = self._stuck_epochs + 1 if self._stuck else 0
+        self._silent_epochs = 0 if auc > self.chance_auc else self._silent_epochs + 1
 
     def update(self, loss: float, correct: float, images: float) -> str | None:
         """Take in one step.
@@ -151,22 +195,34 @@ class NotLearning:
         seen = sum(self._images)
         accuracy, majority = sum(self._correct) / seen, float(self.frequencies.max())
         skilled = accuracy > majority + STANDARD_ERRORS * math.sqrt(majority * (1 - majority) / seen)
-        if falls or informed or skilled:
+        self._stuck = not (falls or informed or skilled)
+        if not self._stuck or self._silent_epochs < SILENT_EPOCHS:
             return None
+        ranking = "" if math.isnan(self._auc) else f", and the validation AUC is {self._auc:.3f}"
         return (
             f"over {self.steps} steps the loss stayed at {losses.mean():.3g} (chance: {self.chance_loss:.3g}) "
-            f"and accuracy at {accuracy:.3f} (always the most frequent class: {majority:.3f})"
+            f"and accuracy at {accuracy:.3f} (always the most frequent class: {majority:.3f}){ranking}"
         )
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs."""
-        return {"losses": list(self._losses), "correct": list(self._correct), "images": list(self._images)}
+        return {
+            "losses": list(self._losses),
+            "correct": list(self._correct),
+            "images": list(self._images),
+            "auc": self._auc,
+            "stuck": self._stuck,
+            "stuck_epochs": self._stuck_epochs,
+            "silent_epochs": self._silent_epochs,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up the state of an interrupted run."""
         self._losses = deque(state["losses"])
         self._correct = deque(state["correct"])
         self._images = deque(state["images"])
+        self._auc, self._stuck = state["auc"], state["stuck"]
+        self._stuck_epochs, self._silent_epochs = state["stuck_epochs"], state["silent_epochs"]
 
 
 @dataclass
@@ -189,13 +245,18 @@ class Watch:
         self._stopping = Patience(self.config.early_stopping_patience)
         self._plateau = Patience(self.config.reduce_on_plateau_patience)
 
-    def end_epoch(self, epoch: int, metrics: dict[str, float]) -> EpochVerdict:
-        """Take in an epoch (from 1) and say what follows from it."""
-        improved = self.best.update(epoch, metrics)
+    def end_epoch(self, epoch: int, metrics: Mapping[str, Any]) -> EpochVerdict:
+        """Take in an epoch (from 1) and say what follows from it.
+
+        Patience is with the monitored metric alone: an epoch that is the best for its loss only does not renew it.
+        """
+        self.learning.end_epoch(metrics.get("val_auc", math.nan))
+        improved = is_better(metrics[self.best.monitor], self.best.value, self.best.monitor)
+        keep = self.best.update(epoch, metrics)
         plateau = self._plateau.update(improved)
         if plateau:
             self.rate_factor *= self.config.reduce_on_plateau_factor
-        return EpochVerdict(improved=improved, lower_rate=plateau, stop=self._stopping.update(improved))
+        return EpochVerdict(keep=keep, lower_rate=plateau, stop=self._stopping.update(improved))
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs; JSON."""
@@ -220,6 +281,6 @@ class Watch:
 class EpochVerdict:
     """What follows from an epoch's metrics."""
 
-    improved: bool
+    keep: bool
     lower_rate: bool
     stop: bool

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from assay.models.transfer import freeze_base, unfreeze_from
 from assay.models.weights import load_weights
 from assay.observability.progress import log
 from assay.runtime import apply_runtime, strategy_for
-from assay.training.checkpoint import Checkpoint, checkpoint_location, remove_checkpoints
+from assay.training.checkpoint import Checkpoint, checkpoint_location, place_of_training
 from assay.training.data import build_for, training_batches
 from assay.training.feature_cache import Mode, cache_features
 from assay.training.fit import fit, is_finished
@@ -45,7 +44,7 @@ def finetune(
         policy: The augmentation of training images.
         out_dir: Created where missing; see `write_result` for what it gets.
         seed: Of the head's initial weights, order, augmentation and dropout.
-        storage_root: Where checkpoints are kept until the run's end.
+        storage_root: Where checkpoints are kept; see `release_checkpoints`.
 
     Returns:
         The model's folder, metrics and history.
@@ -61,7 +60,7 @@ def finetune(
     with strategy_for(config.frozen.batch_size, config.batch_size).scope():
         model = build_for(dataset, config.model, policy, seed)
     weights_hash = load_weights(model, config.weights)
-    checkpoints = checkpoint_location(
+    location = checkpoint_location(
         storage_root,
         "finetune",
         dataset=dataset.fingerprint,
@@ -71,30 +70,29 @@ def finetune(
         seed=seed,
         precision=precision,
     )
-    histories: list[History] = []
-    for phase, recipe in ((FROZEN, config.frozen), (UNFROZEN, config)):
-        if recipe.epochs == 0:
-            continue
-        counts = freeze_base(model) if phase == FROZEN else unfreeze_from(model, config.unfreeze_from)
-        log(f"{model.name}, {phase}: {counts.trainable:,} parameters trainable, {counts.frozen:,} frozen")
-        histories.append(
-            _train_phase(
-                model,
-                dataset,
-                _policy_of(phase, policy, config.frozen_views),
-                recipe,
-                runtime,
-                phase=phase,
-                checkpoint=Checkpoint(checkpoints, phase),
-                seed=seed,
-                initial_best=histories[-1].best_value if histories else math.nan,
-                cache=config.cache,
+    with place_of_training(location, "finetune") as lease:
+        histories: list[History] = []
+        for phase, recipe in ((FROZEN, config.frozen), (UNFROZEN, config)):
+            if recipe.epochs == 0:
+                continue
+            counts = freeze_base(model) if phase == FROZEN else unfreeze_from(model, config.unfreeze_from)
+            log(f"{model.name}, {phase}: {counts.trainable:,} parameters trainable, {counts.frozen:,} frozen")
+            histories.append(
+                _train_phase(
+                    model,
+                    dataset,
+                    _policy_of(phase, policy, config.frozen_views),
+                    recipe,
+                    runtime,
+                    phase=phase,
+                    checkpoint=Checkpoint(location, phase, lease),
+                    seed=seed,
+                    before=histories[-1] if histories else None,
+                    cache=config.cache,
+                )
             )
-        )
-    trained = Trained(model, config.model, histories, config, policy, seed, precision, weights_hash)
-    result = write_result(trained, dataset, out_dir)
-    remove_checkpoints(checkpoints)
-    return result
+        trained = Trained(model, config.model, histories, config, policy, seed, precision, weights_hash, location)
+        return write_result(trained, dataset, out_dir)
 
 
 def _train_phase(
@@ -107,7 +105,7 @@ def _train_phase(
     phase: str,
     checkpoint: Checkpoint,
     seed: int,
-    initial_best: float,
+    before: History | None,
     cache: Mode,
 ) -> History:
     """Train what is not frozen, from cached features where that pays, and leave the best weights in the model."""
@@ -127,7 +125,7 @@ def _train_phase(
         phase=phase,
         seed=seed,
         checkpoint=checkpoint,
-        initial_best=initial_best,
+        before=before,
         judged_model=None if cached is None else cached.tail,
     )
     history.feature_seconds = feature_seconds

@@ -61,7 +61,7 @@ def fit(
     phase: str,
     seed: int,
     checkpoint: Checkpoint | None = None,
-    initial_best: float = math.nan,
+    before: History | None = None,
     judged_model: keras.Model | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> History:
@@ -77,8 +77,7 @@ def fit(
         seed: Of the run; it is part of the checkpoint's identity.
         checkpoint: Where the run is saved and taken up from; None: nowhere. The finished phase stays there, so that
             a later phase resumes without training this one again.
-        initial_best: The monitored metric of the weights that training begins with, nan if unknown: they are
-            kept where no epoch beats it.
+        before: The phase whose best weights training begins with: they are kept where no epoch beats them.
         judged_model: What ``valid`` is the input of, where that is not the model: a tail that shares its layers.
         on_epoch: Told each epoch's row of the history; returning True ends the run. A run that ended so asks again
             when it is resumed, and goes on where the answer has changed.
@@ -89,12 +88,14 @@ def fit(
     Raises:
         DivergedError: The loss was not finite before any epoch was finished.
     """
-    history = History(phase, config.callbacks.monitor, best_value=initial_best)
+    history = History(phase, config.callbacks.monitor)
+    if before is not None:
+        history.best_value, history.best_loss = before.best_value, before.best_loss
     if config.epochs == 0:
         history.end(Ending.NO_EPOCHS, "no epochs were asked for")
         return history
     with _synchronized_statistics(model):
-        run = RunState(model, config, train.labels, len(train), seed, history)
+        run = RunState(model, config, train, valid.labels, seed, history)
         jit = use_jit(runtime)
         step = TrainStep(
             model,
@@ -281,9 +282,10 @@ def _decide(run: RunState, row: dict[str, Any], weights: list[Array], *, asked_t
     """Do what follows from an epoch: keep its weights, lower the rate, end the run."""
     history = run.history
     verdict = run.watch.end_epoch(row["epoch"], row)
-    if verdict.improved:
+    if verdict.keep:
         run.best_weights = weights
-    history.best_epoch, history.best_value = run.watch.best.epoch, run.watch.best.value
+    best = run.watch.best
+    history.best_epoch, history.best_value, history.best_loss = best.epoch, best.value, best.loss
     if verdict.lower_rate:
         run.schedule.factor.assign(run.watch.rate_factor)
         factor = run.watch.rate_factor
@@ -292,8 +294,8 @@ def _decide(run: RunState, row: dict[str, Any], weights: list[Array], *, asked_t
         return
     if verdict.stop:
         patience = run.config.callbacks.early_stopping_patience
-        best = f"no better {history.monitor} in {patience} epochs (the best: epoch {history.best_epoch})"
-        history.end(Ending.NO_IMPROVEMENT, best)
+        message = f"no better {history.monitor} in {patience} epochs (the best: epoch {history.best_epoch})"
+        history.end(Ending.NO_IMPROVEMENT, message)
     elif asked_to_stop:
         history.end(Ending.BY_CALLER, "its caller ended it")
 

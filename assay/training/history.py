@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from assay.training.callbacks import is_better
+from assay.training.callbacks import beats
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +53,7 @@ class History:
             number of steps done by then, ``learning_rate`` that of the last one.
         best_epoch: The epoch whose weights were kept; 0: the weights that the phase began with.
         best_value: The monitored metric's value there; nan where nothing was measured.
+        best_loss: The validation loss there; it breaks ties.
         ended: What ended it; None: it has not ended.
         message: That in words.
         seconds: Time spent in steps and validation, also before an interruption.
@@ -66,6 +67,7 @@ class History:
     rows: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     best_value: float = math.nan
+    best_loss: float = math.nan
     ended: Ending | None = None
     message: str = ""
     seconds: float = 0.0
@@ -97,9 +99,13 @@ class History:
         """The row of the phase's own best epoch, kept or not; empty where there is none."""
         best: dict[str, Any] = {}
         for row in self.rows:
-            if not best or is_better(row[self.monitor], best[self.monitor], self.monitor):
+            if not best or beats(_score(row, self.monitor), _score(best, self.monitor), self.monitor):
                 best = row
         return best
+
+
+def _score(row: Mapping[str, Any], monitor: str) -> tuple[float, float]:
+    return row[monitor], row["val_loss"]
 
 
 def history_table(histories: Sequence[History]) -> pd.DataFrame:

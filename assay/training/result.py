@@ -17,6 +17,7 @@ from assay.models.artifact import save_model
 from assay.models.info import ModelInfo
 from assay.models.summary import count_parameters
 from assay.storage.files import new_file
+from assay.training.checkpoint import note_place
 from assay.training.compiled import Forward
 from assay.training.data import filling_policy
 from assay.training.history import History, history_table, kept_phase
@@ -35,7 +36,7 @@ class TrainingResult:
     """A trained model.
 
     Attributes:
-        model_dir: The artifact's folder, with history.csv, metrics.json and validation.npz.
+        model_dir: The artifact's folder, with history.csv, metrics.json, validation.npz and checkpoints.json.
         metrics: Flat names, finite values.
         history: One row an epoch; see `assay.training.history.COLUMNS`.
     """
@@ -58,6 +59,7 @@ class Trained:
         seed: Of the run.
         precision: The number format of its layers.
         weights_hash: Of the pretrained weights it began from; empty: none.
+        checkpoints: Where the run's checkpoints are, which are kept until the outputs are known to be.
         extra: More metrics of the step, such as those of a search; they stand above the model's own.
     """
 
@@ -69,6 +71,7 @@ class Trained:
     seed: int
     precision: str
     weights_hash: str
+    checkpoints: str
     extra: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -110,6 +113,7 @@ def write_result(trained: Trained, dataset: Dataset, out_dir: Path) -> TrainingR
         table.to_csv(stage, index=False)
     with new_file(out_dir / "validation.npz") as stage, stage.open("wb") as file:
         np.savez_compressed(file, labels=dataset.valid.labels, probabilities=predicted)
+    note_place(out_dir, trained.checkpoints)
     with new_file(out_dir / "metrics.json") as stage:
         stage.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return TrainingResult(out_dir, metrics, table)

@@ -15,6 +15,7 @@ from assay.hashing import hash_json
 from assay.training.callbacks import Best, NotLearning, Watch
 from assay.training.checkpoint import TrainingState
 from assay.training.history import History
+from assay.training.inputs import Batches
 from assay.training.metrics import class_weights
 from assay.training.optimizers import build_optimizer, schedule_of
 
@@ -39,30 +40,41 @@ class RunState:
     Args:
         model: What is trained.
         config: Epochs, optimizer, watchers.
-        labels: Class indices of the training split (N,).
-        steps_per_epoch: Batches of the training split.
+        train: The training batches.
+        valid_labels: Class indices of the validation split (N,).
         seed: Of the run; part of its identity.
         history: What has happened so far.
     """
 
     def __init__(
-        self, model: keras.Model, config: TrainConfig, labels: Array, steps_per_epoch: int, seed: int, history: History
+        self,
+        model: keras.Model,
+        config: TrainConfig,
+        train: Batches,
+        valid_labels: Array,
+        seed: int,
+        history: History,
     ) -> None:
         self.model, self.config, self.history = model, config, history
         name = model.name.removesuffix(TAIL_SUFFIX)
         self.name = name if history.phase == "train" else f"{name}, {history.phase}"
         self.at = Position()
-        counts = np.bincount(labels, minlength=max(2, model.output_shape[-1]))
+        classes = max(2, model.output_shape[-1])
+        counts = np.bincount(train.labels, minlength=classes)
         self.class_weights = class_weights(config, counts)
         self.watch = Watch(
             config.callbacks,
-            Best(history.monitor, history.best_value),
+            Best(history.monitor, history.best_value, history.best_loss),
             NotLearning(
-                counts / counts.sum(), config.callbacks.not_learning_steps, self.class_weights, config.label_smoothing
+                counts / counts.sum(),
+                config.callbacks.not_learning_steps,
+                self.class_weights,
+                np.bincount(valid_labels, minlength=classes),
+                config.label_smoothing,
             ),
         )
         with model.distribute_strategy.scope():
-            optimizer = build_optimizer(config.optimizer, config.epochs * steps_per_epoch)
+            optimizer = build_optimizer(config.optimizer, config.epochs * len(train))
             if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         self.optimizer, self.schedule = optimizer, schedule_of(optimizer)
@@ -70,7 +82,7 @@ class RunState:
         # The starting weights are the best until an epoch beats what is known of them.
         self.best_weights = self.weights()
         self.identity = hash_json(
-            [config.fingerprint(), seed, len(labels), [[v.name, list(v.shape)] for v in self.variables]]
+            [config.fingerprint(), seed, len(train.labels), [[v.name, list(v.shape)] for v in self.variables]]
         )
 
     def weights(self) -> list[Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from assay.data.dataset import Dataset
 from assay.measures.ranking import SortedScores
 from assay.models.artifact import load_model
 from assay.training.baseline import train_baseline
+from assay.training.checkpoint import release_checkpoints
 
 CONFIG = BaselineConfig.model_validate(
     {"model": {"name": "cnn3"}, "epochs": 4, "optimizer": {"learning_rate": 1e-3}, "batch_size": 20}
@@ -37,7 +39,7 @@ def test_it_learns_what_is_there_to_learn(outcome) -> None:  # type: ignore[no-u
 
 
 def test_everything_that_the_step_promises_is_there(outcome) -> None:  # type: ignore[no-untyped-def]
-    result, folder = outcome
+    result, _ = outcome
     names = {path.name for path in result.model_dir.iterdir()}
     assert names == {
         "model.keras",
@@ -46,12 +48,12 @@ def test_everything_that_the_step_promises_is_there(outcome) -> None:  # type: i
         "history.csv",
         "metrics.json",
         "validation.npz",
+        "checkpoints.json",
     }
     assert json.loads((result.model_dir / "metrics.json").read_text()) == result.metrics
     wanted = {"val_auc", "val_accuracy", "train_auc", "train_seconds", "images_per_second", "peak_memory_mb"}
     wanted |= {"epochs_run", "best_epoch", "parameters", "trainable_parameters"}
     assert wanted <= result.metrics.keys()
-    assert not list((folder / "store" / "checkpoints").iterdir()), "checkpoints outlive the run"
 
 
 def test_the_model_written_is_that_of_the_best_epoch(outcome, spots: Dataset) -> None:  # type: ignore[no-untyped-def]
@@ -84,3 +86,19 @@ def test_the_description_says_how_the_model_came_about(outcome, spots: Dataset) 
     assert info.config["section"]["epochs"] == 4
     assert info.config["policy"]["quarter_turns"] is True
     assert (info.config["seed"], info.config["precision"], info.preprocessing) == (7, "float32", "rescale")
+
+
+def test_outputs_lost_after_the_training_are_made_again_without_training(
+    spots: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = CONFIG.model_copy(update={"epochs": 2})
+    runtime, root = RuntimeConfig(precision="float32", workers=2), str(tmp_path / "store")
+    first = train_baseline(config, runtime, spots.root, Policy(), tmp_path / "lost", 7, root)
+    capsys.readouterr()
+    again = train_baseline(config, runtime, spots.root, Policy(), tmp_path / "out", 7, root)
+    assert "train cnn3" not in capsys.readouterr().out, "not an epoch"
+    pd.testing.assert_frame_equal(again.history, first.history)
+    for weight, other in zip(*(load_model(run.model_dir).model.weights for run in (first, again)), strict=True):
+        np.testing.assert_array_equal(np.asarray(weight), np.asarray(other))
+    release_checkpoints(again.model_dir)
+    assert not list((tmp_path / "store" / "checkpoints").iterdir()), "the step that comes after removes them"

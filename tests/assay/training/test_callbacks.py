@@ -15,11 +15,14 @@ from assay.training.callbacks import Best, NotLearning, Patience, Watch, is_bett
 def _detector(frequencies: list[float], steps: int | None = 100, **options: object) -> NotLearning:
     shares = np.asarray(frequencies)
     options.setdefault("class_weights", np.ones_like(shares))
+    options.setdefault("valid_counts", np.round(1000 * shares).astype(int))
     return NotLearning(shares, steps, **options)  # type: ignore[arg-type]
 
 
 def _first_alarm(detector: NotLearning, losses: np.ndarray, accuracy: float | np.ndarray, seed: int = 0) -> int | None:
     random = np.random.default_rng(seed)
+    for _ in range(9):
+        detector.end_epoch(0.5)  # whose ranking says nothing
     accuracies = np.broadcast_to(accuracy, losses.shape)
     for step, (loss, chance) in enumerate(zip(losses, accuracies, strict=True)):
         if detector.update(float(loss), float(random.binomial(32, chance)), 32):
@@ -27,20 +30,25 @@ def _first_alarm(detector: NotLearning, losses: np.ndarray, accuracy: float | np
     return None
 
 
-def test_the_best_epoch_is_the_first_of_equals_and_nan_is_never_best() -> None:
+def test_nan_is_never_best() -> None:
     best = Best("val_auc")
     values = [math.nan, 0.7, 0.8, 0.8, math.nan, 0.75]
-    assert [best.update(epoch, {"val_auc": value}) for epoch, value in enumerate(values, 1)] == [
-        False,
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
+    kept = [best.update(epoch, {"val_auc": value}) for epoch, value in enumerate(values, 1)]
+    assert kept == [False, True, True, False, False, False]
     assert (best.value, best.epoch) == (0.8, 3)
     assert is_better(0.3, 0.4, "val_loss")
     assert not is_better(0.3, 0.4, "val_accuracy")
+
+
+def test_of_equal_epochs_the_one_with_the_lower_loss_is_kept_and_patience_is_not_renewed() -> None:
+    watch = Watch(CallbacksConfig(early_stopping_patience=3), Best("val_auc"), _detector([0.5, 0.5]))
+    epochs = [(1.0, 0.573), (1.0, 0.2), (1.0, 0.3), (1.0, 0.006), (0.9, 0.001)]
+    verdicts = [
+        watch.end_epoch(epoch, {"val_auc": auc, "val_loss": loss}) for epoch, (auc, loss) in enumerate(epochs, 1)
+    ]
+    assert [verdict.keep for verdict in verdicts] == [True, True, False, True, False]
+    assert (watch.best.epoch, watch.best.loss) == (4, 0.006)
+    assert [verdict.stop for verdict in verdicts] == [False, False, False, True, False]
 
 
 def test_patience_ends_after_so_many_epochs_and_then_counts_anew() -> None:
@@ -92,6 +100,37 @@ def test_the_notes_run_that_stayed_at_loss_6_43_and_the_majority_is_noticed() ->
 def test_runs_that_learn_are_left_alone(frequencies: list[float], losses: np.ndarray, accuracy: float) -> None:
     noise = np.random.default_rng(1).normal(0, 0.01, len(losses))
     assert _first_alarm(_detector(frequencies), losses + noise, accuracy) is None
+
+
+@pytest.mark.parametrize(("prevalence", "auc"), [(0.01, 0.8), (0.02, 0.76), (0.05, 0.7), (0.5, 0.56)])
+def test_a_run_that_ranks_is_left_alone_though_loss_and_accuracy_show_nothing(prevalence: float, auc: float) -> None:
+    counts = np.round(1000 * np.array([1 - prevalence, prevalence])).astype(int)
+
+    def alarm_at(ranking: float) -> int | None:
+        detector = _detector([1 - prevalence, prevalence], valid_counts=counts)
+        random = np.random.default_rng(0)
+        for epoch in range(30):
+            for loss in detector.chance_loss + random.normal(0, 0.02, 60):
+                if detector.update(loss, 32 * max(prevalence, 1 - prevalence), 32) is not None:
+                    return epoch
+            detector.end_epoch(ranking)
+        return None
+
+    assert alarm_at(auc) is None
+    assert alarm_at(0.51) == 2, "the same steps without the ranking"
+
+
+def test_what_counts_as_chance_grows_to_three_standard_errors_while_the_steps_show_nothing() -> None:
+    detector = _detector([0.5, 0.5], valid_counts=np.array([50, 150]))
+    error = math.sqrt(201 / (12 * 50 * 150))  # Mann and Whitney: the variance of U / (n m) is (n + m + 1) / (12 n m)
+    seen = [detector.chance_auc]
+    for _ in range(20):
+        for _ in range(100):
+            detector.update(detector.chance_loss, 16, 32)
+        detector.end_epoch(0.6)
+        seen.append(detector.chance_auc)
+    assert seen[:2] == pytest.approx([0.53, 0.53 + 0.2 * error])
+    assert seen == sorted(seen) and seen[-1] == pytest.approx(0.5 + 3 * error)
 
 
 def test_no_window_no_alarm() -> None:

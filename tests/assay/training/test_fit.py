@@ -35,6 +35,10 @@ class Given:
     labels: np.ndarray
 
 
+# A phase that no epoch can beat.
+PERFECT = History("before", "val_auc", best_epoch=1, best_value=1.0, best_loss=0.0)
+
+
 def network(outputs: int = 2, dropout: float = 0.3, l2: float = 0.0) -> keras.Model:
     keras.utils.set_random_seed(3)
     inputs = keras.Input((32, 32, 3), dtype="float32")
@@ -141,7 +145,7 @@ def test_the_best_epochs_weights_are_left_in_the_model(spots: Dataset) -> None:
 def test_starting_weights_stay_where_no_epoch_beats_them(spots: Dataset) -> None:
     model = network()
     before = weights_of(model)
-    history = train(spots, model, {"epochs": 1}, initial_best=1.0)
+    history = train(spots, model, {"epochs": 1}, before=PERFECT)
     assert (history.best_epoch, history.best_value) == (0, 1.0)
     for one, other in zip(before, weights_of(model), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -173,7 +177,7 @@ def test_early_stopping_and_plateaus_follow_the_monitor(spots: Dataset, capsys: 
         },
     }
     # At so low a rate only the statistics of batch normalisation move.
-    history = train(spots, network(), changes, initial_best=1.0)
+    history = train(spots, network(), changes, before=PERFECT)
     assert len(history.rows) == 4
     assert history.ended is Ending.NO_IMPROVEMENT
     assert "no better val_accuracy in 4 epochs" in history.message
@@ -199,6 +203,7 @@ def test_a_run_that_learns_nothing_is_stopped_and_says_so(spots: Dataset, capsys
     assert history.ended is Ending.NOT_LEARNING
     assert len(history.rows) < 10
     assert "it does not learn: over 60 steps the loss stayed at" in history.message
+    assert "and the validation AUC is 0." in history.message
     assert "does not learn" in capsys.readouterr().out
 
 
