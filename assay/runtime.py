@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,18 @@ def resolve_precision(runtime: RuntimeConfig, machine: Machine | None = None) ->
             return "mixed_bfloat16"
         return "mixed_float16" if oldest >= FIRST_GPU_WITH_FLOAT16 else "float32"
     return "mixed_bfloat16" if machine.cpu_flags & CPU_BFLOAT16_FLAGS else "float32"
+
+
+def release_memory() -> None:
+    """Give back what models and graphs that are no longer held still take.
+
+    Clearing Keras's session resets the number format too, with all else that is global there: what is built next
+    would compute in float32 whatever was asked for. It is set again.
+    """
+    policy = keras.config.dtype_policy()
+    keras.backend.clear_session()
+    keras.config.set_dtype_policy(policy)
+    gc.collect()
 
 
 def use_jit(runtime: RuntimeConfig) -> bool:

@@ -170,9 +170,7 @@ def trainer(config: AblationConfig, dataset: Dataset, seed: int, runtime: Runtim
         seed: Of the run.
         runtime: Precision and threads.
     """
-    import keras
-
-    from assay.runtime import apply_runtime
+    from assay.runtime import apply_runtime, release_memory
     from assay.training.data import build_for
     from assay.training.fit import fit
     from assay.training.inputs import Batches
@@ -191,7 +189,7 @@ def trainer(config: AblationConfig, dataset: Dataset, seed: int, runtime: Runtim
 
     def run(policy: Policy, name: str, repeat: int) -> float:
         own_seed = int(np.random.default_rng([seed, 23, repeat]).integers(2**31))
-        keras.utils.clear_session()
+        release_memory()
         model = build_for(dataset, ModelConfig(name=config.model), policy, own_seed)
         batches = Batches(
             train.inputs,

@@ -214,7 +214,7 @@ class CallbacksConfig(Section):
     reduce_on_plateau_patience: int | None = Field(None, ge=1, description="epochs before the rate falls; null: never")
     reduce_on_plateau_factor: float = Field(0.5, gt=0, lt=1, description="factor on the learning rate")
     not_learning_steps: int | None = Field(
-        500, ge=20, description="stop where the loss stays flat or accuracy at the majority rate for so many steps"
+        500, ge=20, description="stop where loss, accuracy and ranking show no learning for so many steps"
     )
 
 
@@ -297,6 +297,7 @@ class SearchConfig(Section):
     callbacks: CallbacksConfig = Field(
         default_factory=CallbacksConfig, description="of each trial; `objective` stands for `monitor`"
     )
+    class_weights: Literal["none", "balanced"] = Field("none", description="of each trial; as baseline.class_weights")
     workers: int = Field(1, ge=1, le=64, description="trials at the same time: processes here, pods on a cluster")
     placement: Literal["auto", "processes", "pods"] = Field(
         "auto", description="where workers run; auto: pods in a cluster with storage that pods share"

@@ -70,6 +70,7 @@ def train_config(search: SearchConfig, values: Values) -> TrainConfig:
         batch_size=values["batch_size"],
         optimizer=OptimizerConfig(name=name, learning_rate=values["learning_rate"], **momentum),
         callbacks=search.callbacks.model_copy(update={"monitor": search.objective}),
+        class_weights=search.class_weights,
     )
 
 

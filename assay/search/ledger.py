@@ -6,6 +6,7 @@ from assay.observability.progress import Progress
 from assay.search.oracles import PARENT, SteadyOracle
 from assay.search.results import TrialRow, best_row, progress_note
 from assay.search.trials import TrialRunner
+from assay.training.lease import Lease
 
 
 class Ledger:
@@ -15,10 +16,13 @@ class Ledger:
         oracle: The search's.
         runner: Says the space, the objective and where records are.
         progress: Told of each trial that ends.
+        lease: The right to write at the search's location.
     """
 
-    def __init__(self, oracle: SteadyOracle, runner: TrialRunner, progress: Progress) -> None:
-        self._oracle, self._runner, self._progress = oracle, runner, progress
+    def __init__(
+        self, oracle: SteadyOracle, runner: TrialRunner, progress: Progress, lease: Lease | None = None
+    ) -> None:
+        self._oracle, self._runner, self._progress, self._lease = oracle, runner, progress, lease
         self._rows: dict[str, TrialRow] = {}
         self._removed: set[str] = set()
 
@@ -33,7 +37,12 @@ class Ledger:
         """Take in what has ended: tell the progress, and remove checkpoints that nothing asks for any more.
 
         A search then holds a few checkpoints at a time, however many trials it has.
+
+        Raises:
+            AssayError: Another process has taken over the search.
         """
+        if self._lease is not None:
+            self._lease.check()
         rows = self.rows()
         objective = self._runner.spec.search.objective
         self._progress.done = len(rows)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from assay.training.callbacks import is_better
+from assay.training.callbacks import beats
 
 TRIALS_FILE = "trials.csv"
 BEST_FILE = "best_hyperparameters.json"
@@ -66,14 +66,18 @@ class TrialRow:
 
 
 def best_row(rows: Sequence[TrialRow], objective: str) -> TrialRow | None:
-    """Return the completed trial with the best score, the first of equals, or None."""
+    """Return the completed trial with the best score, of equals that with the lowest validation loss, or None."""
     best: TrialRow | None = None
     for row in rows:
         if not row.completed:
             continue
-        if best is None or is_better(row.score or 0.0, best.score or 0.0, objective):
+        if best is None or beats(_score(row), _score(best), objective):
             best = row
     return best
+
+
+def _score(row: TrialRow) -> tuple[float, float]:
+    return row.score or 0.0, row.metrics.get("val_loss", math.nan)
 
 
 def epochs_spent(rows: Sequence[TrialRow]) -> int:

@@ -1,6 +1,7 @@
 """The search step: hyperparameters searched with KerasTuner, the table of trials, and the best trial's model.
 
-A killed search goes on where it stood: its state lies at its location in the run's storage until it has succeeded.
+A killed search goes on where it stood: its state lies at its location in the run's storage until its outputs are known
+to be kept.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from assay.search.ledger import Ledger
     from assay.search.oracles import SteadyOracle
     from assay.search.trials import TrialRunner
+    from assay.training.lease import Lease
     from assay.training.result import Trained
 
 PAGE_FILE = "trials.html"
@@ -82,7 +84,7 @@ def run_search(
         out_dir: Created where missing; gets what `write_result` writes, ``trials.csv``, ``trials.html`` and
             ``best_hyperparameters.json``.
         seed: Of the draws, initial weights, order, augmentation and dropout.
-        storage_root: Where the search's state is kept until its end.
+        storage_root: Where the search's state is kept; see `release_checkpoints`.
 
     Returns:
         The best model's folder, metrics and history.
@@ -93,23 +95,23 @@ def run_search(
     """
     from assay.runtime import apply_runtime
     from assay.search.trials import TrialRunner
-    from assay.training.checkpoint import remove_checkpoints
+    from assay.training.lease import hold_lease
     from assay.training.result import write_result
 
     dataset = Dataset.open(dataset_dir)
     precision = apply_runtime(runtime, seed)
     spec = _spec(search, runtime, dataset, policy, seed, storage_root, precision)
-    runner = TrialRunner(spec, dataset)
-    for sentence in runner.space.removed:
-        log(sentence)
-    runner.hypermodel.prepare()
-    outcome = _run(spec, dataset, runner)
-    best = _best_of(outcome, spec)
-    _tell(outcome, best, search.objective)
-    result = write_result(_best_model(runner, best, outcome, dataset, precision), dataset, out_dir)
-    _write_trials(out_dir, outcome, best, runner)
-    remove_checkpoints(spec.location)
-    return result
+    with hold_lease(spec.location) as lease:
+        runner = TrialRunner(spec, dataset)
+        for sentence in runner.space.removed:
+            log(sentence)
+        runner.hypermodel.prepare()
+        outcome = _run(spec, dataset, runner, lease)
+        best = _best_of(outcome, spec)
+        _tell(outcome, best, search.objective)
+        result = write_result(_best_model(runner, best, outcome, dataset, precision), dataset, out_dir)
+        _write_trials(out_dir, outcome, best, runner)
+        return result
 
 
 def _spec(
@@ -133,9 +135,9 @@ def _spec(
         seed=seed,
         precision=precision,
     )
-    if not is_remote(location):
-        location = str(Path(location).resolve())
     deadline = None if search.deadline_minutes is None else time.time() + 60 * search.deadline_minutes
+    # All processes and pods compute as this one does.
+    runtime = runtime.model_copy(update={"precision": precision})
     return SearchSpec(search, runtime, policy, str(dataset.root.resolve()), location, seed, deadline)
 
 
@@ -180,6 +182,7 @@ def _best_model(
         seed=spec.seed,
         precision=precision,
         weights_hash=runner.hypermodel.weights_hash,
+        checkpoints=spec.location,
         extra=outcome.metrics,
     )
 
@@ -214,10 +217,10 @@ def _tell(outcome: SearchOutcome, best: TrialRow, objective: str) -> None:
         log(f"search: {remark}")
 
 
-def _run(spec: SearchSpec, dataset: Dataset, runner: TrialRunner) -> SearchOutcome:
+def _run(spec: SearchSpec, dataset: Dataset, runner: TrialRunner, lease: Lease | None) -> SearchOutcome:
     """Run the trials that are left, in this process or by workers, and return all."""
     from assay.search.ledger import Ledger
-    from assay.search.tuner import SearchTuner, make_oracle, planned_trials
+    from assay.search.tuner import SearchTuner, causes_of_fatal_errors, make_oracle, planned_trials
 
     search = spec.search
     with tempfile.TemporaryDirectory(prefix="assay-search-") as name:
@@ -225,14 +228,15 @@ def _run(spec: SearchSpec, dataset: Dataset, runner: TrialRunner) -> SearchOutco
         directory, mirror = _state_folder(spec.location, scratch)
         oracle = make_oracle(spec, dataset, runner.space, mirror)
         with Progress("search", total=planned_trials(search), unit="trials") as progress:
-            ledger = Ledger(oracle, runner, progress)
+            ledger = Ledger(oracle, runner, progress, lease)
             tuner = SearchTuner(oracle, runner, directory, after_trial=ledger.update)
             tuner.save()
             if oracle.end_order:
                 log(f"search: continued after {len(oracle.end_order)} trials")
                 ledger.update()
             if search.workers == 1 and search.placement != "pods":
-                tuner.search()
+                with causes_of_fatal_errors():
+                    tuner.search()
             else:
                 _search_with_workers(spec, oracle, scratch, ledger)
         remarks = [oracle.ended_because] if oracle.ended_because else []

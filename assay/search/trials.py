@@ -1,37 +1,41 @@
 """One trial: build, train, judge, record. It may be killed at any moment and goes on from its last checkpoint.
 
+A fault of the trial is recorded and the search goes on; a fault of the machine ends the step, which is tried again.
+
 A trial that another one continues (a promotion of hyperband) hands on its checkpoint: weights, the optimizer's
 moments, the order of the images and the best epoch so far. So the second goes on as the first would have.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from assay.data.dataset import Dataset
-from assay.errors import AssayError
+from assay.errors import AssayError, InputError
 from assay.hashing import hash_json
-from assay.runtime import strategy_for
+from assay.runtime import release_memory, strategy_for
 from assay.search.hypermodels import Built, open_hypermodel, train_config
 from assay.search.results import TrialRow
 from assay.search.space import Values, resolve_space
 from assay.search.spec import SearchSpec
+from assay.storage.files import ObjectNotFound
 from assay.storage.open import open_store
-from assay.training.checkpoint import Checkpoint
-from assay.training.fit import fit
+from assay.training.checkpoint import Checkpoint, TrainingState
+from assay.training.fit import DivergedError, fit
 from assay.training.history import UNREMARKABLE, History
 
-# A trial whose process dies so many times before it finishes an epoch will kill the next one too.
+# A trial whose process dies so many times without a step of progress will kill the next one too.
 STRIKES = 3
+# What TensorFlow raises when its machine fails, and not what it was asked to compute.
+MACHINE_ERRORS = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DataLossError)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,26 @@ class Place:
 
     epochs: int
     continues: str = ""
+
+
+@dataclass(frozen=True)
+class Starts:
+    """How often in a row a trial was begun from the same step.
+
+    Attributes:
+        count: So often.
+        epoch: The step's epoch, from 0.
+        step: The step within it.
+    """
+
+    count: int = 0
+    epoch: int = 0
+    step: int = 0
+
+    def at(self, epoch: int, step: int) -> Starts:
+        """Return what to note of one more start, from a step: a step further than the last start is progress."""
+        further = (epoch, step) > (self.epoch, self.step)
+        return Starts(1 if further else self.count + 1, epoch, step)
 
 
 class TrialRecords:
@@ -69,17 +93,18 @@ class TrialRecords:
         """Record that a trial has ended."""
         self._store.write_bytes(f"rows/{row.trial}.json", json.dumps(row.to_json()).encode())
 
-    def starts(self, trial: str) -> int:
-        """Return how often a trial was begun since it last finished an epoch."""
-        name = f"starts/{trial}"
-        return int(self._store.read_bytes(name)) if self._store.exists(name) else 0
+    def starts(self, trial: str) -> Starts:
+        """Return how often a trial was begun at the step that it has come to."""
+        name = f"starts/{trial}.json"
+        return Starts(**json.loads(self._store.read_bytes(name))) if self._store.exists(name) else Starts()
 
-    def write_starts(self, trial: str, count: int) -> None:
-        """Record how often a trial was begun; 0: it finishes epochs."""
-        if count:
-            self._store.write_bytes(f"starts/{trial}", str(count).encode())
-        else:
-            self._store.delete(f"starts/{trial}")
+    def write_starts(self, trial: str, starts: Starts) -> None:
+        """Record that a trial is begun."""
+        self._store.write_bytes(f"starts/{trial}.json", json.dumps(asdict(starts)).encode())
+
+    def remove_starts(self, trial: str) -> None:
+        """Forget how often a trial that has ended was begun."""
+        self._store.delete(f"starts/{trial}.json")
 
     def checkpoint(self, trial: str) -> Checkpoint:
         """Return the checkpoint of a trial."""
@@ -122,41 +147,53 @@ class TrialRunner:
 
         Returns:
             The record. A trial that cannot be trained has one too, with the reason.
+
+        Raises:
+            AssayError, OSError: The machine or the storage failed, not the trial: it goes on when it is tried again.
         """
         known = self.records.row(trial)
         if known is not None:
             return known
         values = self.space.values(dict(drawn))
         row = TrialRow(trial=trial, values=values, status="failed", continues=place.continues)
-        starts = self.records.starts(trial)
-        if starts >= STRIKES:
-            row = replace(row, note=f"its process died {starts} times before an epoch was done (out of memory?)")
+        parent, state = self._state(row)
+        epoch, step = (state.values["at"]["epoch"], state.values["at"]["step"]) if state is not None else (0, 0)
+        starts = self.records.starts(trial).at(epoch, step)
+        if starts.count > STRIKES:
+            row = replace(row, note=f"its process died {STRIKES} times without getting any further (out of memory?)")
         else:
-            self.records.write_starts(trial, starts + 1)
+            self.records.write_starts(trial, starts)
             started = time.monotonic()
             try:
-                row = self._train(row, place)
-            except Exception as error:  # whatever it is, it is this trial's, and the search goes on
+                row = self._train(row, place, parent)
+            except Exception as error:
+                if not is_trials_own(error):
+                    raise
                 row = replace(row, note=describe_failure(error), seconds=time.monotonic() - started)
             finally:
                 release_memory()
-            self.records.write_starts(trial, 0)
         self.records.write_row(row)
+        self.records.remove_starts(trial)
         return row
 
-    def _train(self, row: TrialRow, place: Place) -> TrialRow:
-        parent = self.records.row(place.continues) if place.continues else None
+    def _state(self, row: TrialRow) -> tuple[TrialRow | None, TrainingState | None]:
+        """Return the trial that a trial continues, and the state that it goes on from: its own, or else that one's."""
+        parent = self.records.row(row.continues) if row.continues else None
         checkpoint = self.records.checkpoint(row.trial)
-        if parent is not None and checkpoint.load() is None:
+        state = checkpoint.load()
+        if state is None and parent is not None:
             state = self.records.checkpoint(parent.trial).load()
             if state is None:
                 parent = None  # lost: all epochs are this trial's own
             else:
                 checkpoint.save(state)
+        return parent, state
+
+    def _train(self, row: TrialRow, place: Place, parent: TrialRow | None) -> TrialRow:
         built, history = self.fit(row, place.epochs)
         score = history.best_value
         if math.isnan(score):
-            raise AssayError(
+            raise FailedTrial(
                 f"{self.spec.search.objective} was nan in every epoch: a score needs validation images of all classes"
             )
         before = parent.total_epochs if parent is not None else 0
@@ -187,6 +224,8 @@ class TrialRunner:
         config = train_config(self.spec.search, row.values)
         seed = trial_seed(self.spec.seed, row.values)
         with strategy_for(config.batch_size).scope():
+            # Nothing that an earlier trial of this process has drawn may show in this one.
+            keras.utils.set_random_seed(seed)
             built = self.hypermodel.build(row.values, seed)
         history = fit(
             built.trainable,
@@ -197,12 +236,11 @@ class TrialRunner:
             phase=phase_of(row.trial),
             seed=seed,
             checkpoint=self.records.checkpoint(row.trial),
-            on_epoch=lambda line: self._after_epoch(row.trial, line, epochs),
+            on_epoch=lambda line: self._is_enough(line, epochs),
         )
         return built, history
 
-    def _after_epoch(self, trial: str, line: Mapping[str, Any], epochs: int) -> bool:
-        self.records.write_starts(trial, 0)
+    def _is_enough(self, line: Mapping[str, Any], epochs: int) -> bool:
         late = self.spec.deadline is not None and time.time() > self.spec.deadline
         return late or line["epoch"] >= epochs
 
@@ -212,6 +250,21 @@ def trial_seed(seed: int, values: Values) -> int:
     return int(hash_json([seed, values])[:8], 16) >> 1
 
 
+class FailedTrial(AssayError):
+    """A trial that was trained and has no score."""
+
+
+def is_trials_own(error: BaseException) -> bool:
+    """Return whether a failure is the trial's own: with these values it would meet it again.
+
+    Everything else is a fault of the machine or the storage: a full disk, a lost connection, a missing object.
+    """
+    if isinstance(error, AssayError):
+        of_values = isinstance(error, FailedTrial | DivergedError | InputError)
+        return of_values and not isinstance(error, ObjectNotFound)
+    return not isinstance(error, (OSError, *MACHINE_ERRORS))
+
+
 def describe_failure(error: BaseException) -> str:
     """Return why a trial failed, in one line."""
     if isinstance(error, tf.errors.ResourceExhaustedError | MemoryError):
@@ -219,9 +272,3 @@ def describe_failure(error: BaseException) -> str:
         return " ".join(f"out of memory: {first[0] if first else ''}".split())[:300].rstrip(": ")
     line = " ".join(str(error).split())[:300]
     return line if isinstance(error, AssayError) else f"{type(error).__name__}: {line}".rstrip(": ")
-
-
-def release_memory() -> None:
-    """Give back what a trial's model and graph hold."""
-    keras.backend.clear_session()
-    gc.collect()

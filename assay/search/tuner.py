@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,15 @@ def planned_trials(search: SearchConfig) -> int:
     return sum(step.trials for bracket in brackets for step in bracket.rounds)
 
 
+@contextlib.contextmanager
+def causes_of_fatal_errors() -> Iterator[None]:
+    """Raise what lies behind KerasTuner's `FatalError`."""
+    try:
+        yield
+    except keras_tuner.errors.FatalError as error:
+        raise error.__cause__ or error from None
+
+
 class SearchTuner(keras_tuner.engine.base_tuner.BaseTuner):
     """Asks an oracle for trials and runs them, in one process or as one of several workers.
 
@@ -105,10 +114,18 @@ class SearchTuner(keras_tuner.engine.base_tuner.BaseTuner):
             super().__init__(oracle, directory=str(directory), project_name=PROJECT)
 
     def run_trial(self, trial: Trial, *fit_args: Any, **fit_kwargs: Any) -> dict[str, float]:
-        """Run one trial; see `TrialRunner.run`."""
+        """Run one trial; see `TrialRunner.run`.
+
+        Raises:
+            FailedTrialError: The trial has no score, which KerasTuner records.
+            FatalError: The machine failed, which ends the search; `run_search` raises the cause.
+        """
         drawn = trial.hyperparameters.values
         place = Place(int(drawn.get(EPOCHS, self.runner.spec.search.epochs)), str(drawn.get(PARENT, "")))
-        row = self.runner.run(trial.trial_id, drawn, place)
+        try:
+            row = self.runner.run(trial.trial_id, drawn, place)
+        except Exception as error:
+            raise keras_tuner.errors.FatalError(str(error)) from error
         if row.score is None:
             raise keras_tuner.errors.FailedTrialError(row.note)
         return {self.runner.spec.search.objective: row.score}

@@ -13,6 +13,7 @@ from assay.config import RuntimeConfig
 from assay.runtime import (
     Machine,
     apply_runtime,
+    release_memory,
     resolve_precision,
     resolve_steps_per_execution,
     strategy_for,
@@ -79,3 +80,15 @@ def test_processor_flags_are_read_where_there_are_any(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu avx512_bf16 amx_bf16\nbugs\t: none\n")
     assert _cpu_flags(tmp_path / "cpuinfo") == {"fpu", "avx512_bf16", "amx_bf16"}
     assert _cpu_flags(tmp_path / "absent") == frozenset()
+
+
+def test_releasing_memory_leaves_the_number_format_as_it_was() -> None:
+    import keras
+
+    try:
+        apply_runtime(RuntimeConfig(precision="mixed_bfloat16"), 0)
+        release_memory()
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        assert keras.layers.Dense(1).compute_dtype == "bfloat16"
+    finally:
+        keras.config.set_dtype_policy("float32")

@@ -32,10 +32,12 @@ ROWS = [
 ]
 
 
-def test_the_best_depends_on_the_objective_and_the_first_of_equals_stays() -> None:
+def test_the_best_depends_on_the_objective_and_of_equals_on_the_loss() -> None:
     assert best_row(ROWS, "val_auc") is ROWS[3]
     assert best_row(ROWS, "val_loss") is ROWS[0]
     assert best_row([row("0", 0.5), row("1", 0.5)], "val_auc").trial == "0"  # type: ignore[union-attr]
+    losses = [row("0", 0.5, metrics={"val_loss": 0.6}), row("1", 0.5, metrics={"val_loss": 0.4})]
+    assert best_row(losses, "val_auc") is losses[1]
     assert best_row([ROWS[1]], "val_auc") is None
 
 

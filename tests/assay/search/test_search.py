@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from assay.errors import AssayError
 from assay.models.artifact import load_model
 from assay.search.results import TrialRow
 from assay.search.search import final_epochs, run_search
+from assay.training.checkpoint import Checkpoint, TrainingState, release_checkpoints
 from assay.training.result import TrainingResult
 
 FILES = {
@@ -31,6 +33,7 @@ FILES = {
     "history.csv",
     "metrics.json",
     "validation.npz",
+    "checkpoints.json",
     "trials.csv",
     "trials.html",
     "best_hyperparameters.json",
@@ -65,7 +68,6 @@ def halved(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 def test_everything_that_the_step_promises_is_there(halved: tuple[TrainingResult, Path]) -> None:
     result, folder = halved
     assert {path.name for path in result.model_dir.iterdir()} == FILES
-    assert not list((folder / "store" / "checkpoints").iterdir()), "the search's state outlives it"
     assert result.metrics["search_epochs"] <= result.metrics["search_budget_epochs"] == 12
     assert result.metrics["search_trials"] == len(table(folder))
     assert result.metrics["search_failed_trials"] == 0
@@ -92,7 +94,11 @@ def test_the_model_is_the_best_trials_at_its_best_epoch(halved: tuple[TrainingRe
 
 
 def test_a_search_killed_in_the_middle_of_a_trial_ends_as_if_it_had_not_been(
-    small_search: SearchConfig, exact: RuntimeConfig, dataset: Dataset, tmp_path: Path
+    small_search: SearchConfig,
+    exact: RuntimeConfig,
+    dataset: Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     search_in(whole, small_search, exact, dataset)
@@ -124,6 +130,14 @@ run_search(search, runtime, Path({str(dataset.root)!r}), policy, folder / "out",
     search_in(killed, small_search, exact, dataset)
     assert kept.read_bytes() == first, "the finished trial is not run again"
     assert table(killed) == table(whole)
+
+    # The outputs were lost on their way to storage: all is there again without an epoch of training.
+    shutil.rmtree(killed / "out")
+    capsys.readouterr()
+    again = search_in(killed, small_search, exact, dataset)
+    assert "train cnn" not in capsys.readouterr().out
+    assert table(killed) == table(whole)
+    release_checkpoints(again.model_dir)
     assert not state.exists()
 
 
@@ -140,6 +154,32 @@ def test_where_every_trial_fails_the_reason_is_told_and_the_next_try_begins_anew
         search_in(tmp_path, with_fields(small_search, trials=5, epochs=1), exact, lopsided)
     assert not list((tmp_path / "store" / "checkpoints").iterdir())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_ends_the_step_and_the_next_try_ends_as_if_there_had_been_room(
+    small_search: SearchConfig,
+    exact: RuntimeConfig,
+    dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, full = tmp_path / "whole", tmp_path / "full"
+    search_in(whole, small_search, exact, dataset)
+    save = Checkpoint.save
+
+    def fill_up(checkpoint: Checkpoint, state: TrainingState) -> None:
+        if (checkpoint.phase, state.values["at"]["epoch"]) == ("trial-1", 2):
+            raise OSError(28, "No space left on device")
+        save(checkpoint, state)
+
+    monkeypatch.setattr(Checkpoint, "save", fill_up)
+    with pytest.raises(OSError, match="No space left on device"):
+        search_in(full, small_search, exact, dataset)
+    assert not (full / "out").exists()
+    monkeypatch.setattr(Checkpoint, "save", save)
+    result = search_in(full, small_search, exact, dataset)
+    assert result.metrics["search_failed_trials"] == 0
+    assert table(full) == table(whole)
 
 
 def test_the_deadline_ends_a_search_with_what_it_has(
@@ -196,7 +236,8 @@ run_search(search, runtime, Path({str(dataset.root)!r}), policy, folder / "out",
     assert len([name for name in store.list() if "/rows/" in name]) == 2
     result = search_in(tmp_path, small_search, exact, dataset, gcs_root)
     assert result.metrics["search_trials"] == 3
-    assert not store.list(), "the search's state outlives it"
+    release_checkpoints(result.model_dir)
+    assert not store.list(), "the search's state outlives its use"
 
 
 def test_windows_of_sensors_are_searched_with_conv1d(

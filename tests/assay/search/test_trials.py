@@ -8,16 +8,31 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from assay.config import Policy, RuntimeConfig, SearchConfig
 from assay.data.dataset import Dataset
-from assay.errors import InputError
+from assay.errors import AssayError, InputError
 from assay.runtime import apply_runtime
+from assay.search.hypermodels import train_config
 from assay.search.spec import SearchSpec
-from assay.search.trials import STRIKES, Place, TrialRecords, TrialRunner, describe_failure, trial_seed
+from assay.search.trials import (
+    STRIKES,
+    FailedTrial,
+    Place,
+    Starts,
+    TrialRecords,
+    TrialRunner,
+    describe_failure,
+    is_trials_own,
+    trial_seed,
+)
+from assay.storage.files import ObjectNotFound
+from assay.training.checkpoint import Checkpoint, TrainingState
+from assay.training.fit import DivergedError
 
 VALUES = {
     "width": 4,
@@ -76,12 +91,117 @@ def test_a_trial_that_has_ended_is_only_looked_up(spec: SearchSpec, dataset: Dat
 
 def test_a_trial_that_kills_its_process_again_and_again_is_given_up(spec: SearchSpec, dataset: Dataset) -> None:
     runner = TrialRunner(spec, dataset)
-    runner.records.write_starts("0000", STRIKES)
+    runner.records.write_starts("0000", Starts(count=STRIKES))
     row = runner.run("0000", VALUES, Place(1))
     assert (row.status, row.score, row.epochs) == ("failed", None, 0)
-    assert row.note == "its process died 3 times before an epoch was done (out of memory?)"
+    assert row.note == "its process died 3 times without getting any further (out of memory?)"
     assert runner.run("0001", VALUES, Place(1)).status == "completed"
-    assert runner.records.starts("0001") == 0
+    assert runner.records.starts("0001") == Starts()
+
+
+def test_a_trial_killed_many_times_that_gets_further_each_time_is_finished(
+    spec: SearchSpec, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """As a kill, it leaves no record."""
+
+    spec = replace(spec, runtime=spec.runtime.model_copy(update={"checkpoint_minutes": 1e-6}))
+    runner = TrialRunner(spec, dataset)
+    straight = TrialRunner(replace(spec, location=f"{spec.location}-straight"), dataset).run("0000", VALUES, Place(3))
+    save = Checkpoint.save
+    steps: list[tuple[int, int]] = []
+
+    def save_and_die(checkpoint: Checkpoint, state: TrainingState) -> None:
+        save(checkpoint, state)
+        steps.append((state.values["at"]["epoch"], state.values["at"]["step"]))
+        if state.values["history"]["ended"] is None:
+            raise Killed
+
+    monkeypatch.setattr(Checkpoint, "save", save_and_die)
+    for _ in range(20):
+        try:
+            row = runner.run("0000", VALUES, Place(3))
+            break
+        except Killed:
+            continue
+    assert len(steps) > 2 * STRIKES and steps == sorted(set(steps)), "each start got a step further"
+    assert (row.status, row.score, row.best_epoch) == ("completed", straight.score, straight.best_epoch)
+
+
+def test_no_progress_is_counted_from_the_step_that_was_reached() -> None:
+    starts = Starts()
+    counts = []
+    for place in [(0, 0), (0, 0), (0, 4), (0, 4), (1, 0), (1, 0), (1, 0), (1, 0)]:
+        starts = starts.at(*place)
+        counts.append(starts.count)
+    assert counts == [1, 2, 1, 2, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "fault", [OSError(28, "No space left on device"), AssayError("gs://b/o: the storage service cannot be used")]
+)
+def test_a_fault_of_the_machine_ends_the_search_and_loses_no_trial(
+    spec: SearchSpec, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    runner, save, failing = TrialRunner(spec, dataset), Checkpoint.save, [True]
+
+    def fail_once(checkpoint: Checkpoint, state: TrainingState) -> None:
+        if failing and state.values["at"]["epoch"] == 2:
+            failing.clear()
+            raise fault
+        save(checkpoint, state)
+
+    monkeypatch.setattr(Checkpoint, "save", fail_once)
+    with pytest.raises(type(fault), match=str(fault).split(" ", 1)[-1][-10:]):
+        runner.run("0000", VALUES, Place(3))
+    assert runner.records.row("0000") is None, "nothing is held against the trial"
+    row = runner.run("0000", VALUES, Place(3))
+    assert (row.status, row.total_epochs) == ("completed", 3)
+
+
+def test_what_is_the_trials_own_failure_and_what_the_machines() -> None:
+    own = [DivergedError("nan"), InputError("batch_size"), FailedTrial("nan"), MemoryError(), ValueError("shape")]
+    own += [tf.errors.ResourceExhaustedError(None, None, "OOM"), tf.errors.InvalidArgumentError(None, None, "shape")]
+    machines = [OSError(28, "full"), AssayError("storage"), ObjectNotFound("gone"), ConnectionError("reset")]
+    machines += [tf.errors.UnavailableError(None, None, "away")]
+    assert [is_trials_own(error) for error in own] == [True] * len(own)
+    assert [is_trials_own(error) for error in machines] == [False] * len(machines)
+
+
+def test_every_trial_computes_in_the_precision_asked_for_and_the_same_in_any_order(
+    spec: SearchSpec, dataset: Dataset
+) -> None:
+    half = spec.runtime.model_copy(update={"precision": "mixed_bfloat16"})
+    other = VALUES | {"width": 8, "learning_rate": 0.003}
+    scores: dict[str, list[tuple[float | None, dict[str, float]]]] = {"first": [], "second": []}
+    seen = []
+    try:
+        apply_runtime(half, 0)
+        for order in ("forwards", "backwards"):
+            runner = TrialRunner(replace(spec, runtime=half, location=f"{spec.location}-{order}"), dataset)
+            build = runner.hypermodel.build
+
+            def building(values: dict, seed: int, build=build):  # type: ignore[no-untyped-def]
+                built = build(values, seed)
+                seen.extend(layer.compute_dtype for layer in built.whole.layers if "conv" in layer.name)
+                return built
+
+            runner.hypermodel.build = building  # type: ignore[method-assign]
+            trials = [("first", VALUES), ("second", other)]
+            for name, values in trials if order == "forwards" else reversed(trials):
+                row = runner.run(name, values, Place(2))
+                scores[name].append((row.score, row.metrics))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert seen and set(seen) == {"bfloat16"}
+    assert scores["first"][0] == scores["first"][1]
+    assert scores["second"][0] == scores["second"][1]
+
+
+def test_class_weights_reach_every_trial(spec: SearchSpec) -> None:
+    balanced = spec.search.model_copy(update={"class_weights": "balanced"})
+    assert train_config(balanced, VALUES).class_weights == "balanced"
+    assert train_config(spec.search, VALUES).class_weights == "none"
 
 
 def test_a_trial_that_cannot_be_trained_is_recorded_with_its_reason(spec: SearchSpec, dataset: Dataset) -> None:
