@@ -38,7 +38,11 @@ FAILURE_POLICY = {
         {
             "action": "FailJob",
             # The chief's step ends with the Job, and after a fault of the machine it is tried again.
-            "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [InputError.exit_code, MACHINE_FAULT]},
+            "onExitCodes": {
+                "containerName": CONTAINER,
+                "operator": "In",
+                "values": [InputError.exit_code, MACHINE_FAULT],
+            },
         },
     ]
 }
