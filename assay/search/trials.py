@@ -26,7 +26,7 @@ from assay.search.hypermodels import Built, open_hypermodel, train_config
 from assay.search.results import TrialRow
 from assay.search.space import Values, resolve_space
 from assay.search.spec import SearchSpec
-from assay.storage.files import ObjectNotFound
+from assay.storage.files import BucketNotFound, ObjectNotFound
 from assay.storage.open import open_store
 from assay.training.checkpoint import Checkpoint, TrainingState
 from assay.training.fit import DivergedError, fit
@@ -261,7 +261,7 @@ def is_trials_own(error: BaseException) -> bool:
     """
     if isinstance(error, AssayError):
         of_values = isinstance(error, FailedTrial | DivergedError | InputError)
-        return of_values and not isinstance(error, ObjectNotFound)
+        return of_values and not isinstance(error, ObjectNotFound | BucketNotFound)
     return not isinstance(error, (OSError, *MACHINE_ERRORS))
 
 

@@ -26,6 +26,10 @@ def test_a_run_ends_with_leaderboard_decision_and_report(workplace: Path) -> Non
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+def test_no_checkpoint_outlives_a_run_that_came_to_its_end(workplace: Path) -> None:
+    assert not list((workplace / "runs" / "store" / "checkpoints").glob("*"))
+
+
 def test_every_candidate_is_judged_with_intervals_that_hold_its_value(workplace: Path) -> None:
     comparison = json.loads(next((workplace / "runs" / "steps").rglob("comparison.json")).read_text(encoding="utf-8"))
     assert {row["name"] for row in comparison["leaderboard"]} == {"baseline", "search", "finetune"}

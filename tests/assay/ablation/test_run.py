@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 
 from assay.ablation.results import Variant
 from assay.ablation.run import compare, judge_variants, list_variants, run_ablation
+from assay.ablation.run import compare, judge, list_variants, run_ablation, trainer
 from assay.ablation.table import ablation_table, write_ablation
 from assay.augmentation.operations import active_operations
 from assay.config import AblationConfig, ColorJitter, Policy, RuntimeConfig
@@ -144,6 +146,31 @@ def test_each_variant_is_trained_on_the_data_and_the_table_holds_every_seed(tmp_
     assert result.metrics["val_auc_ablation_all"] == pytest.approx(table.loc[0, ["seed_1", "seed_2"]].mean())
     for page in ("ablation.html", "ablation.md"):
         assert "Recommended" in (tmp_path / page).read_text(encoding="utf-8")
+
+
+def test_every_variant_computes_in_the_precision_asked_for_and_the_same_in_any_order(tmp_path):
+    random = np.random.default_rng(0)
+    splits = {}
+    for name, count in {"train": 64, "valid": 32, "test": 4}.items():
+        labels = np.arange(count) % 2
+        images = random.normal(110 + 20 * labels[:, None, None, None], 30, (count, 24, 24, 3)).clip(0, 255)
+        splits[name] = (images.astype(np.uint8), labels, None)
+    data = write_dataset(tmp_path / "dataset", splits, ["a", "b"])
+    config = AblationConfig(model="cnn3", epochs=1, images=64, seeds=2)
+    machine = RuntimeConfig(precision="mixed_bfloat16", deterministic=True, workers=1)
+    plain, flipped = Policy(), Policy(horizontal_flip=True)
+    scores = []
+    try:
+        for order in ([plain, flipped], [flipped, plain]):
+            train = trainer(config, data, 0, machine)
+            found = {}
+            for policy in order:
+                found[policy.horizontal_flip] = train(policy, "variant", 0)
+                assert keras.config.dtype_policy().name == "mixed_bfloat16"
+            scores.append(found)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert scores[0] == scores[1]
 
 
 def test_the_tables_tell_the_same(tmp_path):

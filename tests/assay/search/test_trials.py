@@ -30,7 +30,7 @@ from assay.search.trials import (
     is_trials_own,
     trial_seed,
 )
-from assay.storage.files import ObjectNotFound
+from assay.storage.files import BucketNotFound, ObjectNotFound
 from assay.training.checkpoint import Checkpoint, TrainingState
 from assay.training.fit import DivergedError
 
@@ -162,7 +162,7 @@ def test_a_fault_of_the_machine_ends_the_search_and_loses_no_trial(
 def test_what_is_the_trials_own_failure_and_what_the_machines() -> None:
     own = [DivergedError("nan"), InputError("batch_size"), FailedTrial("nan"), MemoryError(), ValueError("shape")]
     own += [tf.errors.ResourceExhaustedError(None, None, "OOM"), tf.errors.InvalidArgumentError(None, None, "shape")]
-    machines = [OSError(28, "full"), AssayError("storage"), ObjectNotFound("gone"), ConnectionError("reset")]
+    machines = [OSError(28, "full"), AssayError("storage"), ObjectNotFound("gone"), BucketNotFound("gone"), ConnectionError("reset")]
     machines += [tf.errors.UnavailableError(None, None, "away")]
     assert [is_trials_own(error) for error in own] == [True] * len(own)
     assert [is_trials_own(error) for error in machines] == [False] * len(machines)
