@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -220,16 +221,26 @@ def _tell(outcome: SearchOutcome, best: TrialRow, objective: str) -> None:
 def _run(spec: SearchSpec, dataset: Dataset, runner: TrialRunner, lease: Lease | None) -> SearchOutcome:
     """Run the trials that are left, in this process or by workers, and return all."""
     from assay.search.ledger import Ledger
-    from assay.search.tuner import SearchTuner, causes_of_fatal_errors, make_oracle, planned_trials
+    from assay.search.tuner import PROJECT, SearchTuner, causes_of_fatal_errors, make_oracle, planned_trials
 
     search = spec.search
     with tempfile.TemporaryDirectory(prefix="assay-search-") as name:
         scratch = Path(name)
         directory, mirror = _state_folder(spec.location, scratch)
-        oracle = make_oracle(spec, dataset, runner.space, mirror)
+
+        def take_up() -> tuple[SteadyOracle, SearchTuner]:
+            oracle = make_oracle(spec, dataset, runner.space, mirror)
+            return oracle, SearchTuner(oracle, runner, directory)
+
+        try:
+            oracle, tuner = take_up()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            # Whatever a damaged file of its led KerasTuner to. Trials that have a record are not run again.
+            _set_aside(directory / PROJECT, mirror, error)
+            oracle, tuner = take_up()
         with Progress("search", total=planned_trials(search), unit="trials") as progress:
             ledger = Ledger(oracle, runner, progress, lease)
-            tuner = SearchTuner(oracle, runner, directory, after_trial=ledger.update)
+            tuner.after_trial = ledger.update
             tuner.save()
             if oracle.end_order:
                 log(f"search: continued after {len(oracle.end_order)} trials")
@@ -265,6 +276,18 @@ def _state_folder(location: str, scratch: Path) -> tuple[Path, ObjectStore | Non
     if (scratch / PROJECT / "oracle.json").exists():
         (scratch / PROJECT / "tuner0.json").write_text("{}", encoding="utf-8")
     return scratch, open_store(f"{location}/{PROJECT}")
+
+
+def _set_aside(state: Path, mirror: ObjectStore | None, error: Exception) -> None:
+    """Put a state that cannot be read out of the way, so that the search begins anew."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    log(f"search: its state at {state if mirror is None else mirror.root} is damaged ({reason}); it draws anew.")
+    aside = state.with_name(f"{state.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    state.rename(aside)
+    if mirror is not None:
+        for name in mirror.list():
+            mirror.delete(name)
 
 
 def _search_with_workers(spec: SearchSpec, oracle: SteadyOracle, scratch: Path, ledger: Ledger) -> None:

@@ -21,6 +21,7 @@ import tensorflow as tf
 from assay.data.dataset import Dataset
 from assay.errors import AssayError, InputError
 from assay.hashing import hash_json
+from assay.observability.progress import log
 from assay.runtime import release_memory, strategy_for
 from assay.search.hypermodels import Built, open_hypermodel, train_config
 from assay.search.results import TrialRow
@@ -87,7 +88,13 @@ class TrialRecords:
         name = f"rows/{trial}.json"
         if not self._store.exists(name):
             return None
-        return TrialRow.from_json(json.loads(self._store.read_bytes(name)))
+        try:
+            return TrialRow.from_json(json.loads(self._store.read_bytes(name)))
+        except (ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            log(f"{self._store.uri(name)}: the record of a trial is damaged ({reason}); it is made again.")
+            self._store.delete(name)
+            return None
 
     def write_row(self, row: TrialRow) -> None:
         """Record that a trial has ended."""
@@ -96,7 +103,12 @@ class TrialRecords:
     def starts(self, trial: str) -> Starts:
         """Return how often a trial was begun at the step that it has come to."""
         name = f"starts/{trial}.json"
-        return Starts(**json.loads(self._store.read_bytes(name))) if self._store.exists(name) else Starts()
+        if not self._store.exists(name):
+            return Starts()
+        try:
+            return Starts(**json.loads(self._store.read_bytes(name)))
+        except (ValueError, TypeError):
+            return Starts()
 
     def write_starts(self, trial: str, starts: Starts) -> None:
         """Record that a trial is begun."""

@@ -156,6 +156,26 @@ def test_where_every_trial_fails_the_reason_is_told_and_the_next_try_begins_anew
     assert not (tmp_path / "out").exists()
 
 
+def test_a_damaged_state_is_set_aside_and_what_has_ended_is_not_run_again(
+    small_search: SearchConfig,
+    exact: RuntimeConfig,
+    dataset: Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    search_in(tmp_path, small_search, exact, dataset)
+    first = table(tmp_path)
+    (state,) = tmp_path.glob("store/checkpoints/*/search")
+    (state / "oracle.json").write_bytes((state / "oracle.json").read_bytes()[:-9])
+    capsys.readouterr()
+    search_in(tmp_path, small_search, exact, dataset)
+    said = capsys.readouterr().out
+    assert f"its state at {state} is damaged" in said
+    assert "train cnn" not in said, "not an epoch is trained again"
+    assert table(tmp_path) == first
+    assert (state.parent / "search.damaged").is_dir()
+
+
 def test_a_full_disk_ends_the_step_and_the_next_try_ends_as_if_there_had_been_room(
     small_search: SearchConfig,
     exact: RuntimeConfig,

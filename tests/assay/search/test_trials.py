@@ -89,6 +89,19 @@ def test_a_trial_that_has_ended_is_only_looked_up(spec: SearchSpec, dataset: Dat
     assert TrialRunner(spec, dataset).run("0000", VALUES, Place(1)) == row == TrialRecords(spec.location).row("0000")
 
 
+def test_a_damaged_record_is_made_again_from_the_checkpoint(
+    spec: SearchSpec, dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner = TrialRunner(spec, dataset)
+    row = runner.run("0000", VALUES, Place(2))
+    (Path(spec.location) / "rows" / "0000.json").write_bytes(b'{"trial": "00')
+    capsys.readouterr()
+    again = runner.run("0000", VALUES, Place(2))
+    said = capsys.readouterr().out
+    assert "rows/0000.json: the record of a trial is damaged" in said and "train cnn" not in said
+    assert (again.score, again.epochs, again.metrics) == (row.score, row.epochs, row.metrics)
+
+
 def test_a_trial_that_kills_its_process_again_and_again_is_given_up(spec: SearchSpec, dataset: Dataset) -> None:
     runner = TrialRunner(spec, dataset)
     runner.records.write_starts("0000", Starts(count=STRIKES))
