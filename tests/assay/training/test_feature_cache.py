@@ -28,7 +28,7 @@ FLIPS = Policy(horizontal_flip=True, vertical_flip=True, quarter_turns=True)
 
 
 def _point(name: str, size: int, flops: float, frozen: bool = True) -> CutPoint:
-    return CutPoint(name, (size,), 2 * size, int(flops), frozen)
+    return CutPoint(name, (size,), int(flops), frozen)
 
 
 # VGG16 at 96x96: values handed on and operations up to there, of the measured table.
