@@ -126,8 +126,8 @@ def test_a_trial_killed_many_times_that_gets_further_each_time_is_finished(
 
     def save_and_die(checkpoint: Checkpoint, state: TrainingState) -> None:
         save(checkpoint, state)
-        steps.append((state.values["at"]["epoch"], state.values["at"]["step"]))
         if state.values["history"]["ended"] is None:
+            steps.append((state.values["at"]["epoch"], state.values["at"]["step"]))
             raise Killed
 
     monkeypatch.setattr(Checkpoint, "save", save_and_die)
