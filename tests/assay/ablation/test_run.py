@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from assay.ablation.results import Variant
-from assay.ablation.run import compare, judge_variants, list_variants, run_ablation
-from assay.ablation.run import compare, judge, list_variants, run_ablation, trainer
+from assay.ablation.run import compare, judge_variants, list_variants, run_ablation, trainer
 from assay.ablation.table import ablation_table, write_ablation
 from assay.augmentation.operations import active_operations
 from assay.config import AblationConfig, ColorJitter, Policy, RuntimeConfig

@@ -175,7 +175,13 @@ def test_a_fault_of_the_machine_ends_the_search_and_loses_no_trial(
 def test_what_is_the_trials_own_failure_and_what_the_machines() -> None:
     own = [DivergedError("nan"), InputError("batch_size"), FailedTrial("nan"), MemoryError(), ValueError("shape")]
     own += [tf.errors.ResourceExhaustedError(None, None, "OOM"), tf.errors.InvalidArgumentError(None, None, "shape")]
-    machines = [OSError(28, "full"), AssayError("storage"), ObjectNotFound("gone"), BucketNotFound("gone"), ConnectionError("reset")]
+    machines = [
+        OSError(28, "full"),
+        AssayError("storage"),
+        ObjectNotFound("gone"),
+        BucketNotFound("gone"),
+        ConnectionError("reset"),
+    ]
     machines += [tf.errors.UnavailableError(None, None, "away")]
     assert [is_trials_own(error) for error in own] == [True] * len(own)
     assert [is_trials_own(error) for error in machines] == [False] * len(machines)
