@@ -96,13 +96,13 @@ def run_search(
     """
     from assay.runtime import apply_runtime
     from assay.search.trials import TrialRunner
-    from assay.training.lease import hold_lease
+    from assay.training.checkpoint import place_of_training
     from assay.training.result import write_result
 
     dataset = Dataset.open(dataset_dir)
     precision = apply_runtime(runtime, seed)
     spec = _spec(search, runtime, dataset, policy, seed, storage_root, precision)
-    with hold_lease(spec.location) as lease:
+    with place_of_training(spec.location, "search") as lease:
         runner = TrialRunner(spec, dataset)
         for sentence in runner.space.removed:
             log(sentence)
