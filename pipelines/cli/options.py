@@ -30,7 +30,7 @@ StorageOption = Annotated[str, typer.Option("--storage", help="Object storage: a
 NameOption = Annotated[str, typer.Option("--name", help="Name of the model in the registry.")]
 DEFAULT_RUNS = Path("runs")
 DEFAULT_STORAGE = "runs/store"
-RunArgument = Annotated[str, typer.Argument(help="A run's id, from `assay runs list`.")]
+RunArgument = Annotated[str, typer.Argument(help="A run's id or its beginning, from `assay runs list`.")]
 
 
 def load(config: Path, data: str | None, weights: str | None, overrides: list[str] | None) -> RunConfig:

@@ -19,13 +19,11 @@ def runs_list(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many, newest first.")] = 20,
 ) -> None:
     """List the latest runs: state, start, id and name."""
-    from pipelines.cluster.watch import list_runs
+    from pipelines.cluster.runs import list_runs, state_of
 
     found = list_runs(_connect(), limit)
     for run in found:
-        typer.echo(
-            f"{(run.state or 'PENDING').lower():<10} {run.created_at:%Y-%m-%d %H:%M} {run.run_id} {run.display_name}"
-        )
+        typer.echo(f"{state_of(run).lower():<10} {run.created_at:%Y-%m-%d %H:%M} {run.run_id} {run.display_name}")
     if not found:
         typer.echo("no runs yet", err=True)
 
@@ -33,16 +31,19 @@ def runs_list(
 @runs_app.command("watch")
 def runs_watch(run: RunArgument) -> None:
     """Follow a run to its end; exit code 1 if it fails."""
-    follow(_connect(), run)
+    cluster = _connect()
+    follow(cluster, cluster.find_run(run))
 
 
 @runs_app.command("cancel")
 def runs_cancel(run: RunArgument) -> None:
     """End a run; one that has ended stays as it is."""
-    from pipelines.cluster.watch import FINISHED, cancel
+    from pipelines.cluster.runs import FINISHED, cancel
 
-    before = cancel(_connect(), run)
-    typer.echo(f"{run}: had ended ({before.lower()})" if before in FINISHED else f"{run}: is being ended")
+    cluster = _connect()
+    run_id = cluster.find_run(run)
+    before = cancel(cluster, run_id)
+    typer.echo(f"{run_id}: had ended ({before.lower()})" if before in FINISHED else f"{run_id}: is being ended")
 
 
 def _connect() -> Cluster:
@@ -60,8 +61,8 @@ def follow(cluster: Cluster, run_id: str) -> None:
         watch(cluster, run_id, console())
     except KeyboardInterrupt:
         typer.echo(
-            f"the run goes on: {cluster.run_link(run_id)}. Follow it: assay runs watch {run_id}. "
-            f"End it: assay runs cancel {run_id}",
+            f"the run goes on: {cluster.run_link(run_id)}. Follow it: assay runs watch {run_id[:8]}. "
+            f"End it: assay runs cancel {run_id[:8]}",
             err=True,
         )
         raise typer.Exit(1) from None

@@ -54,6 +54,7 @@ def schedule_list() -> None:
     """List the schedules: name, cron, when next in UTC, the last run, id."""
     from pipelines.cluster.client import connect
     from pipelines.cluster.cron import parse_cron
+    from pipelines.cluster.runs import state_of
     from pipelines.cluster.schedule import list_schedules, runs_of
     from pipelines.settings import load_settings
 
@@ -63,7 +64,7 @@ def schedule_list() -> None:
         coming = next(parse_cron(schedule.cron).firings(datetime.now(UTC)))
         following = f"next {coming:{MINUTE}}" if schedule.enabled else "disabled"
         run = next(runs_of(cluster, schedule), None)
-        last = f"last {run.created_at:{MINUTE}} {(run.state or 'PENDING').lower()}" if run else "no run yet"
+        last = f"last {run.created_at:{MINUTE}} {state_of(run).lower()}" if run else "no run yet"
         typer.echo(f'{schedule.name:<20} "{schedule.cron}"  {following:<21}  {last}  {schedule.schedule_id}')
     if not found:
         typer.echo("no schedules", err=True)
@@ -72,7 +73,9 @@ def schedule_list() -> None:
 @schedule_app.command("delete")
 def schedule_delete(
     name: Annotated[str, typer.Argument(help="The config's name, from `assay schedule list`.")],
-    now: Annotated[bool, typer.Option("--now", help="End its runs in flight instead of waiting for them.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="End its runs in flight, wait until they have ended, and delete it.")
+    ] = False,
 ) -> None:
     """Delete a schedule; one with a run in flight is switched off, and deleted once the run has ended."""
     from pipelines.cluster.client import connect

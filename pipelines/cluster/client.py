@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,13 +14,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from assay.errors import AssayError, InputError
+from pipelines.cluster.errors import PASSING_ERRORS, explained, message
+from pipelines.cluster.ids import pick
 from pipelines.settings import Settings
 
 HOST_VARIABLES = ("KFP_HOST", "KF_PIPELINES_ENDPOINT")
-# Of a server that is being restarted, or of a proxy before it.
-PASSING_ERRORS = (500, 502, 503, 504)
-READ_ATTEMPTS = 5
+# How long a read is tried again where the server is away: a restart of it takes about as long.
+PATIENCE_SECONDS = 15.0
+# At the first look a wrong address is likelier than a restart.
+CONNECT_PATIENCE_SECONDS = 3.0
+LONGEST_PAUSE_SECONDS = 8.0
+# A server that takes a connection and never answers is away as well.
+ANSWER_SECONDS = 60.0
 PAGE_SIZE = 100
+API = "/apis/v2beta1"
+RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 T = TypeVar("T")
 
@@ -38,7 +46,7 @@ class Cluster:
         settings: What it was connected with.
         host: Address of the server.
         multi_user: Whether experiments belong to namespaces.
-        pause_seconds: Wait before a read is tried again; it doubles.
+        pause_seconds: What a second of waiting is; less in tests.
     """
 
     kfp: Any
@@ -47,27 +55,63 @@ class Cluster:
     multi_user: bool = False
     pause_seconds: float = 1.0
 
-    def read(self, method: Callable[..., T], **arguments: Any) -> T:
+    def read(
+        self,
+        method: Callable[..., T],
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
+        when_away: Callable[[Exception], None] | None = None,
+        **arguments: Any,
+    ) -> T:
         """Call a method that changes nothing, again where the server is away for a moment.
 
+        Args:
+            method: Of the SDK's generated services.
+            patience_seconds: How long the pauses between attempts are, all together.
+            when_away: Told of each attempt that failed and is made again.
+            **arguments: The method's.
+
         Raises:
-            AssayError: The server refuses, or is still away; one line.
+            AssayError: The server refuses, or is still away (then `Unanswered`); one line.
         """
         from kfp_server_api.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
-        pause = self.pause_seconds
         with explained(self.host):
-            for attempt in range(1, READ_ATTEMPTS + 1):
+            for pause in pauses(patience_seconds):
                 try:
-                    return method(**arguments)
+                    return method(_request_timeout=ANSWER_SECONDS, **arguments)
                 except (ApiException, HTTPError) as error:
-                    passing = isinstance(error, HTTPError) or error.status in PASSING_ERRORS
-                    if not passing or attempt == READ_ATTEMPTS:
+                    if not isinstance(error, HTTPError) and error.status not in PASSING_ERRORS:
                         raise
-                time.sleep(pause)
-                pause *= 2
-        raise AssertionError("unreachable")
+                    if when_away is not None:
+                        when_away(error)
+                time.sleep(pause * self.pause_seconds)
+            return method(_request_timeout=ANSWER_SECONDS, **arguments)
+
+    def get(self, path: str, **arguments: Any) -> Any:
+        """Return what the server says at a path that the SDK has no method for: parsed JSON, or text.
+
+        Args:
+            path: Below the server's address.
+            **arguments: Of `read`.
+
+        Raises:
+            AssayError: As `read`.
+        """
+
+        def ask(**options: Any) -> Any:
+            return self.kfp.runs.api_client.call_api(
+                path,
+                "GET",
+                header_params={"Accept": "application/json"},
+                auth_settings=["Bearer"],
+                response_type="object",
+                _return_http_data_only=True,
+                **options,
+            )
+
+        return self.read(ask, **arguments)
 
     def change(self, method: Callable[..., T], **arguments: Any) -> T:
         """Call a method that changes something: once, for nobody knows whether a failed call took effect.
@@ -76,7 +120,7 @@ class Cluster:
             AssayError: The server refuses or cannot be reached; one line.
         """
         with explained(self.host):
-            return method(**arguments)
+            return method(_request_timeout=ANSWER_SECONDS, **arguments)
 
     def every(self, method: Callable[..., Any], field: str, **arguments: Any) -> Iterator[Any]:
         """Yield the items of all pages of a list."""
@@ -95,7 +139,7 @@ class Cluster:
         return next((item for item in found if item.display_name == name), None)
 
     @property
-    def scope(self) -> dict[str, str]:
+    def scope(self) -> dict[str, Any]:
         """The namespace for lists: only a server of many users takes one."""
         return {"namespace": self.settings.namespace} if self.multi_user else {}
 
@@ -122,6 +166,41 @@ class Cluster:
         services = self.kfp.experiments
         created = self.change(services.experiment_service_create_experiment, experiment=wanted)
         return str(created.experiment_id)
+
+    def find_run(self, wanted: str) -> str:
+        """Return the id of the run whose id is, or begins with, what is wanted.
+
+        Raises:
+            InputError: There is none, or more than one begins so.
+        """
+        if RUN_ID.fullmatch(wanted):
+            return wanted
+        services = self.kfp.runs
+        listed = self.every(services.run_service_list_runs, "runs", sort_by="created_at desc", **self.scope)
+        ids = [str(run.run_id) for run in listed]
+        return pick(wanted, ids, f"the runs at {self.host}", str, way_out="`assay runs list` shows the latest.")
+
+    def run(self, run_id: str, **arguments: Any) -> Any:
+        """Return a run.
+
+        Args:
+            run_id: The whole id.
+            **arguments: Of `read`.
+
+        Raises:
+            InputError: There is none of this id.
+            AssayError: As `read`.
+        """
+        from kfp_server_api.exceptions import ApiException
+
+        try:
+            return self.read(self.kfp.runs.run_service_get_run, run_id=run_id, **arguments)
+        except AssayError as error:
+            if isinstance(error.__cause__, ApiException) and error.__cause__.status == 404:
+                raise InputError(
+                    f"run {run_id}: there is none of this id at {self.host}. `assay runs list` shows the latest."
+                ) from error
+            raise
 
     def upload(self, graph: Path, name: str, description: str = "") -> PipelineVersion:
         """Make sure that the server has a graph, and return its version.
@@ -202,13 +281,49 @@ def connect(settings: Settings) -> Cluster:
 
         client = _sdk_client(kfp, settings, host)
     cluster = Cluster(client, settings, (host or client._existing_config.host).rstrip("/"))
-    health = cluster.read(client.healthzs.healthz_service_get_healthz)
-    cluster.multi_user = bool(health.multi_user)
+    cluster.multi_user = bool(health(cluster)["multi_user"])
     return cluster
+
+
+def health(cluster: Cluster) -> dict[str, Any]:
+    """Return what the server says of itself: ``multi_user``, ``tag_name``...
+
+    Raises:
+        AssayError: It does not answer, refuses, or is something else.
+    """
+    from kfp_server_api.exceptions import ApiException
+
+    try:
+        said = cluster.get(f"{API}/healthz", patience_seconds=CONNECT_PATIENCE_SECONDS)
+    except AssayError as error:
+        refused = error.__cause__
+        if not isinstance(refused, ApiException) or refused.status not in (400, 404, 405, 501):
+            raise
+        said = f"{refused.status} {message(refused)}"
+    if isinstance(said, dict) and "multi_user" in said:
+        return said
+    shown = " ".join(re.sub(r"<[^>]*>", " ", str(said)).split())[:80]
+    raise AssayError(
+        f"{cluster.host}: something answers here, but it is not Kubeflow Pipelines (it says: {shown or 'nothing'}). "
+        "Set KFP_HOST to the address of ml-pipeline or of its interface; where that asks for a sign-in, see auth in "
+        "docs/cluster.md."
+    )
+
+
+def pauses(patience_seconds: float) -> Iterator[float]:
+    """Yield pauses that double up to a longest one, until their sum is as long as wanted."""
+    pause, waited = 1.0, 0.0
+    while waited < patience_seconds:
+        yield pause
+        waited += pause
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 def _sdk_client(kfp: Any, settings: Settings, host: str | None) -> Any:
     """Make the SDK's client."""
+    import kfp_server_api
+    from urllib3 import Retry
+
     auth = settings.auth
     credentials = None
     if auth.token_file is not None:
@@ -220,8 +335,14 @@ def _sdk_client(kfp: Any, settings: Settings, host: str | None) -> Any:
     class Client(kfp.Client):  # type: ignore[misc]
         """Stays at its address: what renews a kubeconfig's token sets it back to that of Kubernetes itself."""
 
+        def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
+            # Asked once here, in `health`: the SDK's own asks five times and logs a traceback each time.
+            return kfp_server_api.V2beta1GetHealthzResponse()
+
         def _load_config(self, *arguments: Any) -> Any:
             configuration = super()._load_config(*arguments)
+            # `Cluster.read` says what is asked again; urllib3 would, too, and writes about it.
+            configuration.retries = Retry(connect=0, read=0, other=0, redirect=3)
             renew, address = configuration.refresh_api_key_hook, configuration.host
 
             def renew_token(configuration: Any) -> None:
@@ -266,49 +387,3 @@ def kubernetes_api(settings: Settings) -> Any:
             ) from error
     found.retries = False
     return client.ApiClient(found)
-
-
-@contextlib.contextmanager
-def explained(host: str) -> Iterator[None]:
-    """Turn what the SDK raises into one line that says what to do."""
-    from kfp_server_api.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
-
-    try:
-        yield
-    except ApiException as error:
-        said = message(error)
-        if error.status == 401:
-            raise AssayError(
-                f"{host}: not signed in, or the sign-in has expired ({said}). Renew the token: "
-                "ASSAY_AUTH__TOKEN, or the file that auth.token_file names."
-            ) from error
-        if error.status == 403:
-            raise AssayError(f"{host}: not allowed ({said}). Ask for the role in manifests/base/users.yaml.") from error
-        if error.status in PASSING_ERRORS:
-            raise AssayError(
-                f"{host}: the server failed with {error.status} ({said}). Look at its log: "
-                "kubectl logs deploy/ml-pipeline."
-            ) from error
-        raise AssayError(f"{host}: refused with {error.status}: {said}") from error
-    except HTTPError as error:
-        raise AssayError(
-            f"{host}: does not answer ({cause(error)}). Is the port forwarded, and is KFP_HOST right?"
-        ) from error
-
-
-def message(error: Any) -> str:
-    """Return what a server said, in one line."""
-    try:
-        said = json.loads(error.body)
-        text = said.get("message") or said.get("error") or ""
-    except (TypeError, ValueError, AttributeError):
-        text = error.body or ""
-    if isinstance(text, bytes):
-        text = text.decode(errors="replace")
-    return " ".join(str(text).split())[:300] or str(error.reason)
-
-
-def cause(error: Any) -> str:
-    """Return why a server was not reached, in one line."""
-    return " ".join(str(getattr(error, "reason", None) or error).split())[:200]

@@ -21,7 +21,8 @@ from rich.markup import escape
 
 from assay.config import RunConfig
 from assay.errors import AssayError
-from pipelines.cluster.client import NoKubernetes, cause, kubernetes_api, message
+from pipelines.cluster.client import NoKubernetes, kubernetes_api
+from pipelines.cluster.errors import cause, message
 from pipelines.cluster.submit import for_cluster
 from pipelines.graphs.order import enabled_candidates, enabled_steps
 from pipelines.settings import SPOT_LABEL, Accelerator, Profile, Settings, Toleration

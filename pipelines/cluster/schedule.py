@@ -1,27 +1,27 @@
 """Retraining on a schedule: what shall be is said, and made so without losing a run in flight.
 
-A recurring run of Kubeflow cannot be changed, only replaced, and whoever deletes one deletes its runs with it: they
-belong to it in Kubernetes. So the new one is made first, the old one is switched off, and it is deleted only once its
-last run has ended.
+A recurring run of Kubeflow cannot be changed, only replaced, and whoever deletes one deletes the workflows of its runs
+with it: they belong to it in Kubernetes. A run that had not ended is then left on the server as it was, for ever. So
+the new one is made first, the old one is switched off, and it is deleted only once its last run has ended.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from assay.config import RunConfig
-from assay.errors import AssayError, InputError
+from assay.errors import InputError
 from assay.hashing import hash_json
 from pipelines.cluster.client import Cluster, PipelineVersion
 from pipelines.cluster.cron import Cron, parse_cron
+from pipelines.cluster.runs import FINISHED, cancel, state_of
 from pipelines.cluster.submit import describe, for_cluster, parameters, reference, upload_graph
-from pipelines.cluster.watch import FINISHED, cancel
 
 PREFIX = "assay "
 # Begins the description of our schedules; the digest is of all that one is made from.
@@ -30,6 +30,9 @@ MARK = re.compile(r"schedule ([0-9a-f]{12}): ")
 DESCRIPTION_LENGTH = 255
 # A run shows in Kubeflow's list some seconds after its schedule has fired.
 JUST_FIRED = timedelta(minutes=2)
+# A run that is being ended takes its pods' grace, then what its exit does.
+END_SECONDS = 300.0
+END_POLL_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ def delete_schedule(cluster: Cluster, name: str, *, now: bool = False) -> Retire
     Args:
         cluster: Where.
         name: The config's name.
-        now: End its runs in flight; else it is switched off, and deleted by the same call once they have ended.
+        now: End its runs in flight and wait for their end; else it is switched off, and deleted by the same call
+            once they have ended.
 
     Raises:
         InputError: There is none.
@@ -184,22 +188,32 @@ def runs_of(cluster: Cluster, schedule: Schedule) -> Iterator[Any]:
 
 
 def _retire(cluster: Cluster, schedules: list[Schedule], *, now: bool = False) -> Retired:
-    """Switch schedules off, and delete those that have no run in flight; ``now``: end such runs and delete all."""
+    """Switch schedules off, and delete those that have no run in flight; ``now``: end such runs first."""
     recurring = cluster.kfp.recurring_runs
     deleted, waiting = [], {}
     for schedule in schedules:
         # Off before the look at its runs, so that none starts after it.
         if schedule.enabled:
             cluster.change(recurring.recurring_run_service_disable_recurring_run, recurring_run_id=schedule.schedule_id)
-        running = tuple(str(run.run_id) for run in runs_of(cluster, schedule) if run.state not in FINISHED)
-        if now:
+        running = tuple(str(run.run_id) for run in runs_of(cluster, schedule) if state_of(run) not in FINISHED)
+        if now and running:
             for run_id in running:
-                # So that the list of runs says what became of it; if that fails, it ends with its schedule anyway.
-                with contextlib.suppress(AssayError):
-                    cancel(cluster, run_id)
-        elif running or schedule.just_fired(datetime.now(UTC)):
+                cancel(cluster, run_id)
+            running = _still_running(cluster, running)
+        if running or (schedule.just_fired(datetime.now(UTC)) and not now):
             waiting[schedule.schedule_id] = running
             continue
         cluster.change(recurring.recurring_run_service_delete_recurring_run, recurring_run_id=schedule.schedule_id)
         deleted.append(schedule.schedule_id)
     return Retired(tuple(deleted), waiting)
+
+
+def _still_running(cluster: Cluster, runs: tuple[str, ...]) -> tuple[str, ...]:
+    """Wait for runs that are being ended, and return those that have not ended in a reasonable time."""
+    waited = 0.0
+    while True:
+        runs = tuple(run_id for run_id in runs if state_of(cluster.run(run_id)) not in FINISHED)
+        if not runs or waited >= END_SECONDS:
+            return runs
+        time.sleep(END_POLL_SECONDS * cluster.pause_seconds)
+        waited += END_POLL_SECONDS

@@ -1,34 +1,31 @@
-"""Follow a run on the cluster: states of its steps as they change, and why it failed."""
+"""Follow a run on the cluster: its steps as they go on, what they wait for, what is tried again, and why it failed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 
-from assay.errors import AssayError
-from pipelines.cluster.client import Cluster, kubernetes_api
+from assay.errors import AssayError, InputError
+from pipelines.cluster.causes import why_waiting
+from pipelines.cluster.client import Cluster
+from pipelines.cluster.errors import Unanswered
+from pipelines.cluster.failure import Causes, Failure, View, failures_of
+from pipelines.cluster.pods import RUN_LABEL, STEP_LABEL, Pods
+from pipelines.cluster.runs import CANCELED, CANCELING, FAILED, FINISHED, state_of
+from pipelines.cluster.steps import CACHED, DONE, LEFT_OUT, RUNNING, WAITING, Attempt, Step
+from pipelines.cluster.steps import FAILED as STEP_FAILED
+from pipelines.cluster.workflow import read_workflow
 from pipelines.local.console import format_seconds
 
-SUCCEEDED, FAILED, CANCELED, SKIPPED = "SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"
-FINISHED = (SUCCEEDED, FAILED, CANCELED, SKIPPED)
 POLL_SECONDS = 5.0
-LOG_LINES = 20
-# Nodes of the workflow that are no steps of ours.
-MACHINERY = ("root", "executor", "driver")
-STYLES = {SUCCEEDED: "green", FAILED: "red", CANCELED: "yellow", "CANCELING": "yellow", SKIPPED: "dim"}
-
-
-@dataclass(frozen=True)
-class PodLog:
-    """The last lines of a pod, or why they cannot be had."""
-
-    pod: str
-    lines: tuple[str, ...] = ()
-    problem: str = ""
+# A restart of Kubeflow, or of a forwarded port, takes less.
+PATIENCE_SECONDS = 130.0
+# As wide as the longest name of a step that is no part of a loop.
+TITLE_WIDTH = 12
+STYLES = {DONE: "green", CACHED: "green", STEP_FAILED: "red", WAITING: "yellow"}
 
 
 def watch(cluster: Cluster, run_id: str, console: Console, poll_seconds: float = POLL_SECONDS) -> str:
@@ -36,7 +33,7 @@ def watch(cluster: Cluster, run_id: str, console: Console, poll_seconds: float =
 
     Args:
         cluster: Where it runs.
-        run_id: The run.
+        run_id: The whole id of the run.
         console: Where states are shown.
         poll_seconds: Between two looks.
 
@@ -44,157 +41,149 @@ def watch(cluster: Cluster, run_id: str, console: Console, poll_seconds: float =
         ``SUCCEEDED`` or ``SKIPPED``.
 
     Raises:
-        AssayError: The run failed or was cancelled; the steps that failed were shown with their last lines.
+        InputError: There is no such run, or it failed for wrong input; why was shown.
+        AssayError: The run failed or was cancelled, why was shown; or the server is away for too long.
     """
-    shown: dict[str, str] = {}
-    started = time.monotonic()
-    state = ""
+    display = _Display(cluster, run_id, console)
     while True:
-        run = cluster.read(cluster.kfp.runs.run_service_get_run, run_id=run_id)
-        _show_tasks(run, shown, console)
-        if run.state != state:
-            state = run.state or ""
-            console.print(f"run {_styled(state)}" if state else "run is waiting", highlight=False)
+        run = display.look()
+        state = CANCELED if display.was_ended and run.state == FAILED else state_of(run)
         if state in FINISHED:
             break
         time.sleep(poll_seconds)
-    link = cluster.run_link(run_id)
-    if state == FAILED:
-        failed = _show_failures(cluster, run, console)
-        named = f": {', '.join(failed)}" if failed else f": {_error(run)}" if _error(run) else ""
-        raise AssayError(f"run {run_id} failed{named}. See {link}")
+    link, short = cluster.run_link(run_id), run_id[:8]
     if state == CANCELED:
-        raise AssayError(f"run {run_id} was cancelled. See {link}")
-    console.print(f"{_styled(state)} after {format_seconds(time.monotonic() - started)}: {link}", soft_wrap=True)
+        raise AssayError(f"run {short} was cancelled. See {link}")
+    if state == FAILED:
+        failures = display.show_failures()
+        named = "; ".join(f"{one.named}: {one.cause.said}" if one.steps else one.cause.said for one in failures)
+        kind = InputError if failures and all(one.cause.wrong_input for one in failures) else AssayError
+        raise kind(f"run {short} failed: {named.rstrip('.')}. See {link}")
+    took = _duration(run.created_at, run.finished_at)
+    console.print(f"[green]{state.lower()}[/green]{f' after {took}' if took else ''}: {link}", soft_wrap=True)
     return state
 
 
-def cancel(cluster: Cluster, run_id: str) -> str:
-    """End a run, and return its state before.
+class _Display:
+    """Shows what is new of a run."""
 
-    A run that has ended stays as it is.
-    """
-    runs = cluster.kfp.runs
-    run = cluster.read(runs.run_service_get_run, run_id=run_id)
-    if run.state not in FINISHED:
-        cluster.change(runs.run_service_terminate_run, run_id=run_id)
-    return str(run.state)
+    def __init__(self, cluster: Cluster, run_id: str, console: Console) -> None:
+        self.cluster, self.run_id, self.console = cluster, run_id, console
+        self.pods = Pods(cluster)
+        self.causes = Causes(cluster, run_id, self.pods)
+        self.view: View | None = None
+        self._shown: dict[str, str] = {}
+        self._uids: dict[str, str] = {}
+        self._told: set[str] = set()
+        self._away = False
 
-
-def list_runs(cluster: Cluster, limit: int) -> list[Any]:
-    """Return the latest runs of the settings' experiment, newest first."""
-    experiment = cluster.find_experiment()
-    if experiment is None:
-        return []
-    page = cluster.read(
-        cluster.kfp.runs.run_service_list_runs,
-        experiment_id=experiment,
-        page_size=limit,
-        sort_by="created_at desc",
-        **cluster.scope,
-    )
-    return list(page.runs or ())
-
-
-def _tasks(run: Any) -> list[Any]:
-    details = getattr(run.run_details, "task_details", None) or []
-    return sorted(details, key=lambda task: str(task.start_time or task.create_time or ""))
-
-
-def _is_step(task: Any) -> bool:
-    name = task.display_name or ""
-    return not any(name == word or name.endswith(f"-{word}") for word in MACHINERY)
-
-
-def _show_tasks(run: Any, shown: dict[str, str], console: Console) -> None:
-    for task in _tasks(run):
-        # A driver is worth a line only when it is what failed: its step then never starts.
-        wanted = _is_step(task) or (task.state == FAILED and (task.display_name or "").endswith("driver"))
-        if wanted and task.state and shown.get(task.task_id) != task.state:
-            console.print(f"  {task.display_name} {_styled(task.state)}", highlight=False, soft_wrap=True)
-        shown[task.task_id] = task.state or ""
-
-
-def _styled(state: str) -> str:
-    style = STYLES.get(state)
-    return f"[{style}]{state.lower()}[/{style}]" if style else state.lower()
-
-
-def _error(task: Any) -> str:
-    return " ".join(str(getattr(task.error, "message", None) or "").split()) if task.error else ""
-
-
-def _show_failures(cluster: Cluster, run: Any, console: Console) -> list[str]:
-    """Show each step that failed with its error and its pods' last lines, and return their names."""
-    tasks = _tasks(run)
-    failed = {task.task_id: task for task in tasks if task.state == FAILED}
-    children = {task.task_id: [child.task_id for child in task.child_tasks or ()] for task in failed.values()}
-    # A failure climbs from the pod to the run: the names wanted are those of the innermost steps.
-    inner = [
-        task
-        for task in failed.values()
-        if _is_step(task) and not any(child in failed and _is_step(failed[child]) for child in children[task.task_id])
-    ] or [task for task in failed.values() if task.display_name != "root"]
-    for task in inner:
-        console.print(f"\n[red]{task.display_name} failed[/red]", highlight=False)
-        below = [task, *(failed[child] for child in children[task.task_id] if child in failed)]
-        for problem in dict.fromkeys(filter(None, map(_error, below))):
-            console.print(f"  {problem}", markup=False, soft_wrap=True)
-        for log in pod_logs(cluster, list(_pods(task, tasks))):
-            shown = f"last lines of {log.pod}:" if log.lines else log.problem
-            console.print(f"  {shown}", markup=False, highlight=False, soft_wrap=True)
-            for line in log.lines:
-                console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
-    return [task.display_name for task in inner]
-
-
-def _pods(task: Any, tasks: list[Any]) -> Iterator[str]:
-    """Yield the pods of a step, its own before its children's, each once."""
-    by_id = {other.task_id: other for other in tasks}
-    names = [task.pod_name]
-    for child in task.child_tasks or ():
-        names += [child.pod_name, by_id[child.task_id].pod_name if child.task_id in by_id else None]
-    if task.executor_detail is not None:
-        names += task.executor_detail.failed_main_jobs or [task.executor_detail.main_job]
-    yield from dict.fromkeys(name for name in names if name)
-
-
-def pod_logs(cluster: Cluster, pods: list[str]) -> Iterator[PodLog]:
-    """Yield the last lines of pods, through Kubernetes where this machine reaches it."""
-    if not pods:
-        return
-    namespace = cluster.settings.namespace
-    try:
-        read = _log_reader(cluster)
-    except Exception as error:  # whatever a kubeconfig or its plug-in raises: the run's own failure matters more
-        problem = _first_line(error)
-        for pod in pods:
-            yield PodLog(pod, problem=f"no log ({problem}): kubectl -n {namespace} logs {pod} -c main")
-        return
-    for pod in pods:
+    def look(self) -> Any:
+        """Look at the run, show what is new, and return it."""
         try:
-            text = read(pod)
-        except Exception as error:
-            yield PodLog(pod, problem=f"no log of {pod} ({_first_line(error)})")
-            continue
-        lines = tuple(line for line in text.splitlines() if line.strip())[-LOG_LINES:]
-        yield PodLog(pod, lines, "" if lines else f"the log of {pod} is empty")
+            run = self.cluster.run(self.run_id, patience_seconds=PATIENCE_SECONDS, when_away=self._say_away)
+        except Unanswered as error:
+            raise AssayError(
+                f"{error} It was away for two minutes; the run goes on without it. Follow it again: "
+                f"assay runs watch {self.run_id[:8]}"
+            ) from error
+        if self._away:
+            self._away = False
+            self.console.print("the server answers again", style="dim", highlight=False)
+        self.view = View(run, read_workflow(self.cluster, self.run_id), self.pods.of_run(self.run_id))
+        if run.state == CANCELING and CANCELING not in self._told:
+            self._told.add(CANCELING)
+            self.console.print("the run is being ended", style="yellow", highlight=False)
+        for step in self.view.steps:
+            self._show(step)
+        return run
+
+    @property
+    def was_ended(self) -> bool:
+        """Whether someone ended the run; the server may say no more than that it failed."""
+        workflow = self.view.workflow if self.view is not None else None
+        return CANCELING in self._told or (workflow is not None and workflow.was_ended)
+
+    def show_failures(self) -> list[Failure]:
+        """Show what failed, why, and what to do; return it."""
+        assert self.view is not None
+        failures = failures_of(self.view, self.causes)
+        for failure in failures:
+            took = f" after {format_seconds(failure.seconds)}" if failure.seconds is not None else ""
+            where = f" on {failure.machine}" if failure.machine else ""
+            times = f", attempt {failure.attempts}" if failure.attempts > 1 else ""
+            self._print("")
+            self._print(f"{failure.named or 'the run'} failed{took}{where}{times}: {failure.cause.said}", "red")
+            for line in failure.cause.lines:
+                self._print(f"    {line}")
+            if failure.cause.way_out:
+                self._print(f"  {failure.cause.way_out}")
+        labels = sorted({step.label for step in self.view.steps if step.state == STEP_FAILED})
+        if labels and not all(failure.cause.own for failure in failures):
+            namespace, of_steps = self.cluster.settings.namespace, f"{STEP_LABEL} in ({', '.join(labels)})"
+            selector = f"{RUN_LABEL}={self.run_id},{of_steps}"
+            self._print(f"  The log: kubectl -n {namespace} logs -c main --tail=200 -l '{selector}'", "dim")
+        if self.pods.problem:
+            self._print(f"  (Kubernetes was not asked for more: {self.pods.problem})", "dim")
+        return failures
+
+    def _say_away(self, error: Exception) -> None:
+        if not self._away:
+            self._away = True
+            self.console.print(
+                "the server does not answer; it is asked again for two minutes, and the run goes on meanwhile",
+                style="yellow",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def _show(self, step: Step) -> None:
+        if step.state in (CACHED, LEFT_OUT):
+            # What was left out is no news: what came before it was, and has been said.
+            if step.state == CACHED:
+                self._say(step, CACHED, "reused from the cache")
+            return
+        for attempt in step.attempts:
+            self._show_attempt(step, attempt)
+        if not step.attempts or step.state == DONE:
+            took = f" in {format_seconds(step.seconds)}" if step.seconds is not None and step.state == DONE else ""
+            last = step.attempts[-1] if step.attempts else None
+            where = f" on {last.machine}" if last is not None and last.machine else ""
+            self._say(step, step.state, f"{step.state}{took}{where}")
+
+    def _show_attempt(self, step: Step, attempt: Attempt) -> None:
+        key = f"{step.title}#{attempt.number}"
+        again = f", attempt {attempt.number}" if attempt.number > 1 else ""
+        where = f" on {attempt.machine}" if attempt.machine else ""
+        if attempt.pod is not None and self._uids.setdefault(key, attempt.pod.uid) != attempt.pod.uid:
+            self._uids[key] = attempt.pod.uid
+            self._say(step, WAITING, "lost its pod: it is begun again")
+            self._shown.pop(key, None)
+        if attempt.state == WAITING:
+            cause = why_waiting(attempt.node, attempt.pod)
+            # Numbers in the reason change all the time; what is waited for does not.
+            if cause is not None and self._shown.get(key) != (kind := f"{WAITING} {cause.said.partition(' (')[0]}"):
+                self._shown[key] = kind
+                self._say(step, WAITING, f"waits{again}: {cause.said}. {cause.way_out}".rstrip())
+        elif attempt.state == RUNNING and self._shown.get(key) != RUNNING:
+            self._shown[key] = RUNNING
+            self._say(step, RUNNING, f"running{where}{again}")
+        elif attempt.state == STEP_FAILED and self._shown.get(key) != STEP_FAILED:
+            self._shown[key] = STEP_FAILED
+            assert self.view is not None
+            took = f" after {format_seconds(attempt.seconds)}" if attempt.seconds is not None else ""
+            said = self.causes.of(self.view, step, attempt).said
+            self._say(step, STEP_FAILED, f"failed{took}{where}{again}: {said}")
+
+    def _say(self, step: Step, state: str, said: str) -> None:
+        if self._shown.get(step.title) == said:
+            return
+        self._shown[step.title] = said
+        style = STYLES.get(state, "")
+        self._print(f"  {step.title:<{TITLE_WIDTH}} {said}", style)
+
+    def _print(self, text: str, style: str = "") -> None:
+        self.console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
 
 
-def _log_reader(cluster: Cluster) -> Callable[[str], str]:
-    from kubernetes import client
-
-    core = client.CoreV1Api(kubernetes_api(cluster.settings))
-
-    def read(pod: str) -> str:
-        text = core.read_namespaced_pod_log(
-            pod, cluster.settings.namespace, container="main", tail_lines=LOG_LINES, _request_timeout=10
-        )
-        return str(text)
-
-    return read
-
-
-def _first_line(error: Exception) -> str:
-    reason = getattr(error, "reason", None) or error
-    return (str(reason).splitlines() or [type(error).__name__])[0][:160]
+def _duration(began: datetime | None, ended: datetime | None) -> str:
+    return format_seconds((ended - began).total_seconds()) if began and ended and ended > began else ""

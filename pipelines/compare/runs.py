@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from assay.config import CANDIDATES
 from assay.errors import InputError, did_you_mean
@@ -17,14 +17,14 @@ from assay.registry.records import CandidateRecord, RunRecord, list_records, rea
 from assay.registry.versions import ModelRegistry, UnreadableRecord
 from assay.storage.objects import TRANSFERS_AT_A_TIME
 from assay.storage.open import open_store
+from pipelines.cluster.ids import pick
 
 if TYPE_CHECKING:
     from pipelines.cluster.client import Cluster
 
 SYSTEM = "system_"
 CONFIG_PARAMETER, ROOT_PARAMETER, CODE_PARAMETER = "system_config", "system_storage_root", "system_code_version"
-
-T = TypeVar("T")
+LISTED = "`make compare` lists the latest."
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def compare_stored(storage: str, wanted: Sequence[str], limit: int) -> Compariso
             f"{storage}: no run has left a record here yet. `make run` leaves one in runs/store; for another place "
             "give --storage, for runs on a cluster KFP_HOST."
         )
-    ids = [_pick(one, known, f"the runs with a record in {storage}", str) for one in wanted] or known
+    ids = [pick(one, known, f"the runs with a record in {storage}", str, way_out=LISTED) for one in wanted] or known
     records, problems = _read([(storage, run_id) for run_id in ids])
     runs = [
         Run(
@@ -182,7 +182,8 @@ def compare_on_cluster(cluster: Cluster, wanted: Sequence[str], experiment: str 
     if wanted:
         known = list(listed)
         found = [
-            _pick(one, known, f"the training runs of experiment '{name}'", lambda run: run.run_id) for one in wanted
+            pick(one, known, f"the training runs of experiment '{name}'", lambda run: run.run_id, way_out=LISTED)
+            for one in wanted
         ]
     else:
         found = list(islice(listed, limit))
@@ -239,18 +240,6 @@ def _sections(given: Mapping[str, Any]) -> dict[str, Any]:
     except InputError:
         sections = {name: value for name, value in given.items() if not name.startswith(SYSTEM)}
     return {**sections, "code_version": given.get(CODE_PARAMETER, "")}
-
-
-def _pick(wanted: str, known: Sequence[T], where: str, id_of: Callable[[T], str]) -> T:
-    """Return the one whose id is, or begins with, what is wanted."""
-    begun = [one for one in known if id_of(one).startswith(wanted)]
-    exact = [one for one in begun if id_of(one) == wanted]
-    if len(begun) == 1 or exact:
-        return (exact or begun)[0]
-    if begun:
-        raise InputError(f"run {wanted}: {len(begun)} of {where} begin so. Give more of the id.")
-    hint = did_you_mean(wanted, map(id_of, known)) or " `make compare` lists the latest."
-    raise InputError(f"run {wanted}: not among {where}.{hint}")
 
 
 def _read(places: Iterable[tuple[str, str]]) -> tuple[dict[str, RunRecord], list[str]]:

@@ -1,6 +1,7 @@
-"""A server that speaks the HTTP API of Kubeflow Pipelines, and as much of Kubernetes as logs need, on loopback.
+"""A server that speaks the HTTP API of Kubeflow Pipelines, and as much of Kubernetes as following a run needs.
 
-It keeps state, holds payloads to the SDK's generated models, and fails as it is told to.
+It keeps state, holds payloads to the SDK's generated models, plays recorded runs back, and fails as it is told to. What
+it sends is what a real server sent: no error in a task, no pod's name, and FAILED at the end of what was ended.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import kfp_server_api
 import yaml
 
 from tests.loopback import LoopbackServer, Refused
+from tests.pipelines.recordings import Recording
 
 API = "/apis/v2beta1"
 FINISHED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
@@ -35,9 +37,14 @@ class State:
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     schedules: dict[str, dict[str, Any]] = field(default_factory=dict)
     graphs: dict[str, list[Any]] = field(default_factory=dict)
-    logs: dict[str, str] = field(default_factory=dict)
-    # Every look at a run moves it on: (run's state, states of tasks) for each look; the last one stays.
-    script: list[tuple[str, list[dict[str, Any]]]] = field(default_factory=lambda: [("SUCCEEDED", [])])
+    logs: dict[str, str] = field(default_factory=dict)  # by the end of a pod's name
+    recordings: dict[str, Recording] = field(default_factory=dict)  # by run
+    # Every look at a run moves it on: its state for each look; the last one stays.
+    script: list[str] = field(default_factory=lambda: ["SUCCEEDED"])
+    # What there is beside the server: Kubernetes may be away, and a later server may give no workflows.
+    gives_workflows: bool = True
+    pods: list[dict[str, Any]] = field(default_factory=list)
+    lost_nodes: set[str] = field(default_factory=set)
     token: str | None = None
     multi_user: bool = False
     failures: list[tuple[str, int]] = field(default_factory=list)  # (method and path pattern, status), each once
@@ -87,8 +94,10 @@ class KubeflowServer(LoopbackServer):
             if re.search(failure[0], asked):
                 self.state.failures.remove(failure)
                 raise Refused(failure[1], f"told to fail with {failure[1]}")
-        if asked.startswith("GET /api/v1/"):
-            return self._log(parts.path)
+        for pattern, route in self.kubernetes.items():
+            match = re.fullmatch(pattern, asked)
+            if match:
+                return route(self, query, *match.groups())
         if self.state.token is not None and headers.get("authorization") != f"Bearer {self.state.token}":
             raise Refused(401, "Unauthenticated: the token has expired")
         for pattern, route in self.routes.items():
@@ -97,11 +106,45 @@ class KubeflowServer(LoopbackServer):
                 return route(self, query, headers, body, *match.groups())
         raise Refused(404, f"no such path: {asked}")
 
-    def _log(self, path: str) -> str:
-        pod = path.split("/")[-2]
-        if pod not in self.state.logs:
-            raise Refused(404, f'pods "{pod}" not found')
-        return self.state.logs[pod]
+    def play(self, recording: Recording, **values: Any) -> str:
+        """Put a recorded run there, which goes on by some seconds with each look, and return its id."""
+        run_id = recording.run_id
+        self.state.recordings[run_id] = recording
+        self.state.runs[run_id] = {**recording.run_at(recording.moments[0]), "looks": 0, **values}
+        return run_id
+
+    def _now(self, run_id: str) -> Any:
+        """Return the moment of the last look at a recorded run."""
+        moments = self.state.recordings[run_id].moments
+        return moments[min(max(self.state.runs[run_id]["looks"] - 1, 0), len(moments) - 1)]
+
+    def _pods(self, query: dict[str, str]) -> Any:
+        run_id = query["labelSelector"].removeprefix("pipeline/runid=")
+        found = [pod for pod in self.state.pods if pod["metadata"]["labels"].get("pipeline/runid") == run_id]
+        if run_id in self.state.recordings:
+            found += self.state.recordings[run_id].pods_at(self._now(run_id))
+        return {"items": found}
+
+    def _pod_log(self, query: dict[str, str], pod: str) -> str:
+        for name, log in self.state.logs.items():
+            if pod.endswith(name):
+                return "\n".join(log.splitlines()[-int(query.get("tailLines", 10**6)) :])
+        raise Refused(404, f'pods "{pod}" not found')
+
+    def _node(self, query: dict[str, str], name: str) -> Any:
+        if name in self.state.lost_nodes:
+            raise Refused(404, f'nodes "{name}" not found')
+        return {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+
+    def _workflow(self, query: dict[str, str], headers: dict[str, str], body: bytes, run_id: str) -> Any:
+        recording = self.state.recordings.get(run_id)
+        manifest = recording.workflow_at(self._now(run_id)) if recording else None
+        if not self.state.gives_workflows or manifest is None:
+            raise Refused(404, f"Run {run_id} not found")
+        return {"run": {"id": run_id}, "pipeline_runtime": {"workflow_manifest": json.dumps(manifest)}}
+
+    def _run_log(self, query: dict[str, str], headers: dict[str, str], body: bytes, run_id: str, pod: str) -> Any:
+        return self._pod_log(query, pod)
 
     def _list(self, items: list[dict[str, Any]], field: str, query: dict[str, str]) -> dict[str, Any]:
         if query.get("namespace") and not self.state.multi_user:
@@ -118,7 +161,8 @@ class KubeflowServer(LoopbackServer):
         return page
 
     def _health(self, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:
-        return {"multi_user": self.state.multi_user, "pipeline_store": "database"}
+        about = {"commit_sha": "", "tag_name": "2.17.0", "pipeline_store": "database"}
+        return {**about, "multi_user": self.state.multi_user}
 
     def _list_experiments(self, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:
         return self._list(list(self.state.experiments.values()), "experiments", query)
@@ -193,8 +237,16 @@ class KubeflowServer(LoopbackServer):
     def add_run(self, **values: Any) -> dict[str, Any]:
         """Put a run there, as a schedule would."""
         made = {"run_id": str(uuid.uuid4()), "created_at": now(), "state": "PENDING", "looks": 0, **values}
+        made["state_history"] = [{"state": made["state"], "update_time": made["created_at"]}]
         self.state.runs[made["run_id"]] = made
         return _shown(made)
+
+    def change(self, run_id: str, state: str) -> None:
+        """Have a run in another state."""
+        run = self._run(run_id)
+        if run["state"] != state:
+            run["state"] = state
+            run["state_history"] = [*run["state_history"], {"state": state, "update_time": now()}]
 
     def fire(self, schedule: str) -> dict[str, Any]:
         """Start a run of a schedule, as the controller does at its time."""
@@ -211,20 +263,23 @@ class KubeflowServer(LoopbackServer):
 
     def _get_run(self, query: dict[str, str], headers: dict[str, str], body: bytes, run_id: str) -> Any:
         run = self._run(run_id)
-        if run["state"] == "CANCELING":
-            run["state"] = "CANCELED"
+        run["looks"] += 1
+        if run_id in self.state.recordings:
+            run.update(self.state.recordings[run_id].run_at(self._now(run_id)))
+            return _shown(run)
+        if run.get("abandoned"):
+            pass  # Its workflow is gone: nobody will ever say how it stands.
+        elif run["state"] == "CANCELING":
+            self.change(run_id, "FAILED")
         elif run["state"] not in FINISHED:
-            state, tasks = self.state.script[min(run["looks"], len(self.state.script) - 1)]
-            run["looks"] += 1
-            run["state"] = state
-            run["run_details"] = {"task_details": tasks}
+            self.change(run_id, self.state.script[min(run["looks"], len(self.state.script)) - 1])
         return checked("V2beta1Run", _shown(run))
 
     def _terminate_run(self, query: dict[str, str], headers: dict[str, str], body: bytes, run_id: str) -> Any:
         run = self._run(run_id)
         if run["state"] in FINISHED:
             raise Refused(400, f"Failed to terminate run {run_id}: it has ended")
-        run["state"] = "CANCELING"
+        self.change(run_id, "CANCELING")
         return {}
 
     def _run(self, run_id: str) -> dict[str, Any]:
@@ -258,10 +313,10 @@ class KubeflowServer(LoopbackServer):
 
     def _delete_schedule(self, query: dict[str, str], headers: dict[str, str], body: bytes, schedule: str) -> Any:
         self._schedule(schedule)
-        # As Kubernetes does: what a schedule owns goes with it.
-        for run_id, run in list(self.state.runs.items()):
+        # As Kubernetes does: what a schedule owns goes with it. The run stays on the server as it was last seen.
+        for run in self.state.runs.values():
             if run.get("recurring_run_id") == schedule and run["state"] not in FINISHED:
-                del self.state.runs[run_id]
+                run["abandoned"] = True
         del self.state.schedules[schedule]
         return {}
 
@@ -270,6 +325,11 @@ class KubeflowServer(LoopbackServer):
             raise Refused(404, f"Recurring run {schedule} not found")
         return self.state.schedules[schedule]
 
+    kubernetes: ClassVar[dict[str, Callable[..., Any]]] = {
+        "GET /api/v1/namespaces/[^/]+/pods": _pods,
+        "GET /api/v1/namespaces/[^/]+/pods/([^/]+)/log": _pod_log,
+        "GET /api/v1/nodes/([^/]+)": _node,
+    }
     routes: ClassVar[dict[str, Callable[..., Any]]] = {
         f"GET {API}/healthz": _health,
         f"GET {API}/experiments": _list_experiments,
@@ -282,6 +342,8 @@ class KubeflowServer(LoopbackServer):
         f"POST {API}/runs": _create_run,
         f"GET {API}/runs/([^/:]+)": _get_run,
         f"POST {API}/runs/([^/:]+):terminate": _terminate_run,
+        "GET /apis/v1beta1/runs/([^/:]+)": _workflow,
+        "GET /apis/v1alpha1/runs/([^/:]+)/nodes/([^/]+)/log": _run_log,
         f"GET {API}/recurringruns": _list_schedules,
         f"POST {API}/recurringruns": _create_schedule,
         f"POST {API}/recurringruns/([^/:]+):(enable|disable)": _switch_schedule,
@@ -290,4 +352,4 @@ class KubeflowServer(LoopbackServer):
 
 
 def _shown(run: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in run.items() if name != "looks"}
+    return {name: value for name, value in run.items() if name not in ("looks", "abandoned")}

@@ -78,7 +78,7 @@ def test_a_local_source_is_refused_before_the_cluster_is_asked(
 
 
 def test_an_interrupt_leaves_the_run_and_says_how_to_end_it(kubeflow: Any, environment: dict[str, str]) -> None:
-    kubeflow.state.script = [("RUNNING", [{"task_id": "1", "display_name": "ingest", "state": "RUNNING"}])]
+    kubeflow.state.script = ["RUNNING"]
     run_id = kubeflow.add_run(display_name="tiny")["run_id"]
     command = [sys.executable, "-m", "pipelines.cli", "runs", "watch", run_id]
     environment["PYTHONUNBUFFERED"] = "1"
@@ -111,7 +111,7 @@ def test_runs_are_listed_and_cancelled(
 ) -> None:
     assert assay(monkeypatch, "runs", "list") == 0
     assert capsys.readouterr().err == "no runs yet\n"
-    kubeflow.state.script = [("RUNNING", [])]
+    kubeflow.state.script = ["RUNNING"]
     assert assay(monkeypatch, "submit", CONFIG) == 0
     (run,) = kubeflow.state.runs.values()
     capsys.readouterr()

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from assay.errors import AssayError, InputError
-from pipelines.cluster.client import Cluster, connect
+from pipelines.cluster.client import Cluster, connect, pauses
 from pipelines.settings import Settings, load_settings
+from tests.loopback import LoopbackServer, Refused
 
 GRAPH = "pipelineInfo: {name: assay-training}\nschemaVersion: 2.1.0\nroot: {dag: {tasks: {}}}\n"
 
@@ -51,9 +52,70 @@ def test_an_address_needs_a_protocol(cluster_settings: Settings) -> None:
 
 
 def test_a_server_that_is_not_there(cluster_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.cluster.client.READ_ATTEMPTS", 1)
+    monkeypatch.setattr("pipelines.cluster.client.CONNECT_PATIENCE_SECONDS", 0)
     with pytest.raises(AssayError, match=r"does not answer.*Is the port forwarded"):
         connect(cluster_settings.model_copy(update={"host": "http://127.0.0.1:1"}))
+
+
+class Elsewhere(LoopbackServer):
+    """Something that is not Kubeflow Pipelines."""
+
+    def __init__(self, status: int, said: Any) -> None:
+        self.status, self.said = status, said
+        super().__init__()
+
+    def respond(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Any:
+        if self.status == 200:
+            return self.said
+        raise Refused(self.status, self.said)
+
+    def explain(self, refused: Refused) -> dict[str, Any]:
+        return {"message": refused.message}
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(200, "<html><title>Sign in</title><body>Please</body></html>"), (200, {"status": "ok"}), (404, "no such page")],
+)
+def test_an_address_of_something_else_is_one_line(
+    cluster_settings: Settings, capfd: pytest.CaptureFixture[str], status: int, said: Any
+) -> None:
+    with Elsewhere(status, said) as server, pytest.raises(AssayError, match=r"not Kubeflow Pipelines.*KFP_HOST") as got:
+        connect(cluster_settings.model_copy(update={"host": server.url}))
+    assert "\n" not in str(got.value)
+    assert "<" not in str(got.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_server_that_fails_is_asked_once_at_a_time_and_no_trace_is_written(
+    kubeflow: Any, cluster_settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pipelines.cluster.client.CONNECT_PATIENCE_SECONDS", 0)
+    kubeflow.state.fail("GET .*/healthz", 503)
+    with pytest.raises(AssayError, match="failed with 503"):
+        connect(cluster_settings)
+    assert len(kubeflow.state.requests) == 1
+    assert capfd.readouterr().err == ""
+
+
+def test_the_beginning_of_an_id_is_enough(kubeflow: Any, cluster: Cluster) -> None:
+    first, second = (
+        kubeflow.add_run(display_name="tiny", run_id=f"{one}{'0' * 7}-0000-0000-0000-000000000000")["run_id"]
+        for one in "ab"
+    )
+    kubeflow.add_run(display_name="tiny", run_id="a1234567-0000-0000-0000-000000000000")
+    assert cluster.find_run("b") == second
+    assert cluster.find_run("a0") == first
+    with pytest.raises(InputError, match=r"run a: 2 of the runs at .* begin so"):
+        cluster.find_run("a")
+
+
+def test_an_unknown_run_is_wrong_input(cluster: Cluster) -> None:
+    with pytest.raises(InputError, match=r"run feed: not among the runs"):
+        cluster.find_run("feed")
+    with pytest.raises(InputError, match=r"there is none of this id .*assay runs list") as got:
+        cluster.run("feedfeed-0000-0000-0000-000000000000")
+    assert "\n" not in str(got.value)
 
 
 def test_an_expired_token_is_said_and_a_renewed_one_works(
@@ -137,3 +199,10 @@ def test_what_is_not_allowed_names_the_role(kubeflow: Any, cluster: Cluster) -> 
 
 def test_a_link_leads_to_the_public_address(cluster: Cluster) -> None:
     assert cluster.run_link("abc") == "https://kubeflow.example/pipeline/#/runs/details/abc"
+
+
+@pytest.mark.parametrize("patience", [0.0, 3.0, 15.0, 130.0])
+def test_pauses_are_as_long_together_as_the_patience(patience: float) -> None:
+    found = list(pauses(patience))
+    assert patience <= sum(found) < patience + 9
+    assert found == sorted(found)

@@ -10,6 +10,7 @@ from assay.config import RunConfig, apply_overrides, parse_config
 from assay.errors import AssayError, InputError
 from pipelines.cluster.client import Cluster
 from pipelines.cluster.cron import Cron, parse_cron
+from pipelines.cluster.runs import state_of
 from pipelines.cluster.schedule import Outcome, delete_schedule, list_schedules, runs_of, set_schedule
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -124,7 +125,7 @@ def test_a_replaced_schedule_stays_until_its_run_has_ended(kubeflow: Any, cluste
     assert kubeflow.state.runs[run]["state"] == "RUNNING"
 
     assert put(cluster, WEEKLY).retired.waiting == {first.schedule_id: (run,)}
-    kubeflow.state.runs[run]["state"] = "SUCCEEDED"
+    kubeflow.change(run, "SUCCEEDED")
     third = put(cluster, WEEKLY)
     assert (third.change, third.retired.deleted) == ("none", (first.schedule_id,))
     assert states(kubeflow) == {second.schedule_id: "ENABLED"}
@@ -188,7 +189,7 @@ def test_it_works_over_pages_and_for_many_users(kubeflow: Any, cluster: Cluster)
         set_schedule(cluster, config_with(name=name), NIGHTLY)
     first = put(cluster)
     runs = [kubeflow.fire(first.schedule_id)["run_id"] for _ in range(2)]
-    kubeflow.state.runs[runs[1]]["state"] = "SUCCEEDED"
+    kubeflow.change(runs[1], "SUCCEEDED")
     assert [run.run_id for run in runs_of(cluster, list_schedules(cluster, "tiny")[0])] == runs[::-1]
     assert put(cluster, WEEKLY).retired.waiting == {first.schedule_id: (runs[0],)}
 
@@ -206,26 +207,41 @@ def test_deleting_waits_for_a_run_in_flight(kubeflow: Any, cluster: Cluster) -> 
     run = kubeflow.fire(made.schedule_id)["run_id"]
     assert delete_schedule(cluster, "tiny").waiting == {made.schedule_id: (run,)}
     assert states(kubeflow) == {made.schedule_id: "DISABLED"}
-    kubeflow.state.runs[run]["state"] = "FAILED"
+    kubeflow.change(run, "FAILED")
     assert delete_schedule(cluster, "tiny").deleted == (made.schedule_id,)
     assert not kubeflow.state.schedules
     assert run in kubeflow.state.runs
 
 
-def test_deleting_now_ends_the_run_in_flight(kubeflow: Any, cluster: Cluster) -> None:
-    kubeflow.state.script = [("RUNNING", [])]
+def test_deleting_now_ends_the_run_in_flight_and_waits_for_its_end(kubeflow: Any, cluster: Cluster) -> None:
+    kubeflow.state.script = ["RUNNING"]
     made = put(cluster)
     run = kubeflow.fire(made.schedule_id)["run_id"]
     assert delete_schedule(cluster, "tiny", now=True).deleted == (made.schedule_id,)
-    assert any(asked.endswith(f"/runs/{run}:terminate") for asked in kubeflow.state.requests)
     assert not kubeflow.state.schedules
+    # On a real server a run whose schedule goes before its end is CANCELING for ever.
+    assert [change["state"] for change in kubeflow.state.runs[run]["state_history"]][-2:] == ["CANCELING", "FAILED"]
+    assert state_of(cluster.run(run)) == "CANCELED"
 
 
-def test_a_run_that_cannot_be_ended_does_not_keep_its_schedule(kubeflow: Any, cluster: Cluster) -> None:
-    kubeflow.state.script = [("RUNNING", [])]
+def test_a_run_that_does_not_end_keeps_its_schedule(kubeflow: Any, cluster: Cluster) -> None:
+    made = put(cluster)
+    run = kubeflow.fire(made.schedule_id)["run_id"]
+    kubeflow.state.runs[run]["abandoned"] = True
+    assert delete_schedule(cluster, "tiny", now=True).waiting == {made.schedule_id: (run,)}
+    assert states(kubeflow) == {made.schedule_id: "DISABLED"}
+
+
+def test_a_run_that_cannot_be_ended_keeps_its_schedule_for_the_same_command_again(
+    kubeflow: Any, cluster: Cluster
+) -> None:
+    kubeflow.state.script = ["RUNNING"]
     made = put(cluster)
     kubeflow.fire(made.schedule_id)
     kubeflow.state.fail("POST .*:terminate$", 500)
+    with pytest.raises(AssayError, match="failed with 500"):
+        delete_schedule(cluster, "tiny", now=True)
+    assert states(kubeflow) == {made.schedule_id: "DISABLED"}
     assert delete_schedule(cluster, "tiny", now=True).deleted == (made.schedule_id,)
 
 

@@ -1,0 +1,44 @@
+"""Runs on the server: how they stand, which there are, and ending one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.cluster.client import Cluster
+from pipelines.cluster.runs import cancel, list_runs, state_of
+from tests.pipelines.recordings import Recording
+
+
+def start(kubeflow: Any, cluster: Cluster, *script: str) -> str:
+    kubeflow.state.script = list(script)
+    return str(kubeflow.add_run(display_name="tiny", experiment_id=cluster.experiment())["run_id"])
+
+
+def test_a_run_that_was_ended_is_cancelled_and_one_that_failed_is_not(
+    kubeflow: Any, cluster: Cluster, shared: Path
+) -> None:
+    recordings = [Recording.load(shared, kind) for kind in ("cancelled", "run-deadline", "succeeded")]
+    runs = [cluster.run(kubeflow.play(one, looks=10**6)) for one in recordings]
+    assert [run.state for run in runs] == ["FAILED", "FAILED", "SUCCEEDED"]
+    assert [state_of(run) for run in runs] == ["CANCELED", "FAILED", "SUCCEEDED"]
+
+
+def test_ending_a_run(kubeflow: Any, cluster: Cluster) -> None:
+    run_id = start(kubeflow, cluster, "RUNNING")
+    assert cancel(cluster, run_id) == "RUNNING"
+    assert state_of(cluster.run(run_id)) == "CANCELED"
+    assert cancel(cluster, run_id) == "CANCELED"
+
+
+def test_a_run_that_has_ended_is_not_cancelled(kubeflow: Any, cluster: Cluster) -> None:
+    run_id = start(kubeflow, cluster, "SUCCEEDED")
+    assert cancel(cluster, run_id) == "SUCCEEDED"
+    assert not any(asked.endswith(":terminate") for asked in kubeflow.state.requests)
+
+
+def test_runs_are_listed_newest_first(kubeflow: Any, cluster: Cluster) -> None:
+    assert list_runs(cluster, 5) == []
+    ids = [start(kubeflow, cluster, "RUNNING") for _ in range(3)]
+    kubeflow.add_run(display_name="of another experiment", experiment_id="other")
+    assert [run.run_id for run in list_runs(cluster, 2)] == [ids[2], ids[1]]
