@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from assay.steps.frame import WRONG_INPUT
 from pipelines.cluster.logs import StepLog
 from pipelines.cluster.pods import Pod
 from pipelines.cluster.workflow import Node, Workflow
@@ -12,8 +13,8 @@ from pipelines.local.console import format_seconds
 from pipelines.settings import Settings
 
 AGAIN = "Submit again: what is done comes from the cache, and a training goes on from its checkpoint."
-# What a step writes at its end begins so where a trial again would meet the same.
-WRONG_INPUT = "wrong input: "
+# What a step's last words begin with: see assay/steps/frame.py.
+WRONG, BUG, ENDED = f"{WRONG_INPUT}: ", "a bug, see the log: ", "ended from outside"
 PULLS = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ErrImageInspect")
 STARTING = ("ContainerCreating", "PodInitializing")
 # A pod's own reason, or the reason of its condition DisruptionTarget: which of them, Kubernetes decides.
@@ -172,6 +173,10 @@ def why_failed(
             "it was ended at the limit for all attempts at it together", f"Raise backoff.most_seconds. {AGAIN}"
         )
     said = " ".join(str(main.get("message") or (argo["said"] if argo else "") or "").split())
+    if said.startswith(BUG):
+        return Cause(f"a bug: {said.removeprefix(BUG)}", "Report it with its log.", lines=log.lines[-8:])
+    if said.startswith(ENDED):
+        return Cause("it was asked to end, and Kubernetes does not say by whom", AGAIN)
     if said:
         return _own_words(said, step)
     if log.kubeflow and log.code is None and not log.signal:
@@ -181,8 +186,8 @@ def why_failed(
     if log.lines:
         last = log.lines[-1].strip()
         if TRACEBACK.match(last):
-            return Cause(f"a bug: {last}", "Report it with the log.", lines=log.lines[-8:])
-        return _own_words(f"{WRONG_INPUT if log.code == 2 else ''}{last}", step)
+            return Cause(f"a bug: {last}", "Report it with its log.", lines=log.lines[-8:])
+        return _own_words(f"{WRONG if log.code == 2 else ''}{last}", step)
     code = main.get("exitCode") or (argo[1] if argo else None)
     if code in (143, "143"):
         return Cause("it was asked to end, and Kubernetes does not say by whom", AGAIN)
@@ -197,8 +202,7 @@ def past_deadline(workflow: Workflow | None, what: str = "the run") -> Cause:
 
 
 def _own_words(said: str, step: str) -> Cause:
-    wrong = said.startswith(WRONG_INPUT)
-    bare = said.removeprefix(WRONG_INPUT)
+    wrong, bare = said.startswith(WRONG), said.removeprefix(WRONG)
     for name in (step, step.replace("_", "-"), step.replace("-", "_")):
         bare = bare.removeprefix(f"{name}: ")
     return Cause(bare, wrong_input=wrong, own=True)

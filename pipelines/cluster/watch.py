@@ -28,14 +28,14 @@ TITLE_WIDTH = 12
 STYLES = {DONE: "green", CACHED: "green", STEP_FAILED: "red", WAITING: "yellow"}
 
 
-def watch(cluster: Cluster, run_id: str, console: Console, poll_seconds: float = POLL_SECONDS) -> str:
+def watch(cluster: Cluster, run_id: str, console: Console, poll_seconds: float | None = None) -> str:
     """Show a run's steps until it has ended.
 
     Args:
         cluster: Where it runs.
         run_id: The whole id of the run.
         console: Where states are shown.
-        poll_seconds: Between two looks.
+        poll_seconds: Between two looks; None: a few.
 
     Returns:
         ``SUCCEEDED`` or ``SKIPPED``.
@@ -50,7 +50,7 @@ def watch(cluster: Cluster, run_id: str, console: Console, poll_seconds: float =
         state = CANCELED if display.was_ended and run.state == FAILED else state_of(run)
         if state in FINISHED:
             break
-        time.sleep(poll_seconds)
+        time.sleep(POLL_SECONDS if poll_seconds is None else poll_seconds)
     link, short = cluster.run_link(run_id), run_id[:8]
     if state == CANCELED:
         raise AssayError(f"run {short} was cancelled. See {link}")
@@ -89,6 +89,10 @@ class _Display:
         if self._away:
             self._away = False
             self.console.print("the server answers again", style="dim", highlight=False)
+        if self.view is None:
+            self.console.print(
+                f"{run.display_name} is followed; Ctrl-C ends that and not the run", markup=False, style="dim"
+            )
         self.view = View(run, read_workflow(self.cluster, self.run_id), self.pods.of_run(self.run_id))
         if run.state == CANCELING and CANCELING not in self._told:
             self._told.add(CANCELING)

@@ -39,11 +39,11 @@ class State:
     graphs: dict[str, list[Any]] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)  # by the end of a pod's name
     recordings: dict[str, Recording] = field(default_factory=dict)  # by run
+    plays: Recording | None = None  # what becomes of a run that is submitted
     # Every look at a run moves it on: its state for each look; the last one stays.
     script: list[str] = field(default_factory=lambda: ["SUCCEEDED"])
     # What there is beside the server: Kubernetes may be away, and a later server may give no workflows.
     gives_workflows: bool = True
-    pods: list[dict[str, Any]] = field(default_factory=list)
     lost_nodes: set[str] = field(default_factory=set)
     token: str | None = None
     multi_user: bool = False
@@ -120,9 +120,9 @@ class KubeflowServer(LoopbackServer):
 
     def _pods(self, query: dict[str, str]) -> Any:
         run_id = query["labelSelector"].removeprefix("pipeline/runid=")
-        found = [pod for pod in self.state.pods if pod["metadata"]["labels"].get("pipeline/runid") == run_id]
+        found = []
         if run_id in self.state.recordings:
-            found += self.state.recordings[run_id].pods_at(self._now(run_id))
+            found = self.state.recordings[run_id].pods_at(self._now(run_id))
         return {"items": found}
 
     def _pod_log(self, query: dict[str, str], pod: str) -> str:
@@ -232,7 +232,10 @@ class KubeflowServer(LoopbackServer):
     def _create_run(self, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:
         wanted = checked("V2beta1Run", json.loads(body))
         self._check_parameters(wanted)
-        return self.add_run(**wanted)
+        made = self.add_run(**wanted)
+        if self.state.plays is not None:
+            self.state.recordings[made["run_id"]] = self.state.plays
+        return made
 
     def add_run(self, **values: Any) -> dict[str, Any]:
         """Put a run there, as a schedule would."""
@@ -265,7 +268,7 @@ class KubeflowServer(LoopbackServer):
         run = self._run(run_id)
         run["looks"] += 1
         if run_id in self.state.recordings:
-            run.update(self.state.recordings[run_id].run_at(self._now(run_id)))
+            run.update({**self.state.recordings[run_id].run_at(self._now(run_id)), "run_id": run_id})
             return _shown(run)
         if run.get("abandoned"):
             pass  # Its workflow is gone: nobody will ever say how it stands.

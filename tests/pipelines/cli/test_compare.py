@@ -15,7 +15,7 @@ from pipelines.settings import Settings
 from tests.pipelines.compare.test_runs import start
 from tests.pipelines.conftest import assay
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)

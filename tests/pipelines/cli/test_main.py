@@ -11,7 +11,7 @@ import pytest
 
 from tests.pipelines.conftest import read_graph
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def assay(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

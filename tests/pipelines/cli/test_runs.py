@@ -14,8 +14,9 @@ import pytest
 
 from pipelines.settings import Settings
 from tests.pipelines.conftest import assay
+from tests.pipelines.recordings import Recording, recorded_log
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONFIG = "pipelines/configs/demo.yaml"
 
 
@@ -29,10 +30,6 @@ def environment(kubeflow: Any, cluster_settings: Settings, monkeypatch: pytest.M
     return dict(os.environ)
 
 
-def failed() -> list[dict[str, Any]]:
-    return [{"task_id": "1", "display_name": "ingest", "state": "FAILED", "error": {"code": 2, "message": "no images"}}]
-
-
 @pytest.mark.usefixtures("environment")
 def test_submit_starts_a_run_with_what_the_command_line_changes(
     kubeflow: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -40,7 +37,7 @@ def test_submit_starts_a_run_with_what_the_command_line_changes(
     arguments = ("--data", "gs://bucket/images", "--set", "finetune.epochs=3")
     assert assay(monkeypatch, "submit", CONFIG, *arguments) == 0
     (run,) = kubeflow.state.runs.values()
-    assert "source: gs://bucket/images" in run["runtime_config"]["parameters"]["data"]
+    assert "gs://bucket/images" in run["runtime_config"]["parameters"]["data"]
     assert " finetune.epochs=3 " in run["display_name"]
     said = capsys.readouterr().out
     assert f"/#/runs/details/{run['run_id']}" in said
@@ -48,24 +45,33 @@ def test_submit_starts_a_run_with_what_the_command_line_changes(
 
 
 @pytest.mark.parametrize(
-    ("state", "tasks", "code"), [("SUCCEEDED", [], 0), ("FAILED", failed(), 1), ("CANCELED", [], 1)]
+    ("kind", "code", "said", "error"),
+    [
+        ("cached", 0, "succeeded after 3 min 56 s", ""),
+        ("out-of-memory", 1, "finetune failed after 17 s", "failed: finetune: out of memory"),
+        ("wrong-input", 2, "ingest failed", "failed: ingest: gs://assay/nothing: is empty."),
+        ("cancelled", 1, "the run is being ended", "was cancelled"),
+    ],
 )
-@pytest.mark.usefixtures("environment")
+@pytest.mark.usefixtures("environment", "kubeconfig")
 def test_the_exit_code_says_how_an_awaited_run_ended(
     kubeflow: Any,
+    shared: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    state: str,
-    tasks: list[dict[str, Any]],
+    kind: str,
     code: int,
+    said: str,
+    error: str,
 ) -> None:
-    kubeflow.state.script = [(state, tasks)]
-    assert assay(monkeypatch, "submit", CONFIG, "--wait") == code
-    said = capsys.readouterr()
-    assert state.lower().removesuffix("ed") in said.out
-    if state == "FAILED":
-        assert "no images" in said.out
-        assert "failed: ingest" in said.err
+    monkeypatch.setattr("pipelines.cluster.watch.POLL_SECONDS", 0)
+    kubeflow.state.logs["1486029289"] = recorded_log(shared, "wrong-input-ingest")
+    kubeflow.state.plays = Recording.load(shared, kind)
+    assert assay(monkeypatch, "submit", CONFIG, "--wait", "--no-preflight") == code
+    shown = capsys.readouterr()
+    assert said in shown.out
+    assert error in shown.err
+    assert "Traceback" not in shown.err
 
 
 @pytest.mark.usefixtures("environment")
@@ -93,14 +99,14 @@ def test_an_interrupt_leaves_the_run_and_says_how_to_end_it(kubeflow: Any, envir
         preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
-        assert "ingest running" in process.stdout.readline()
+        assert "is followed" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         try:
             _, said = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 1
-    assert f"assay runs cancel {run_id}" in said
+    assert f"assay runs cancel {run_id[:8]}" in said
     assert "Traceback" not in said
     assert kubeflow.state.runs[run_id]["state"] == "RUNNING"
 
@@ -115,7 +121,7 @@ def test_runs_are_listed_and_cancelled(
     assert assay(monkeypatch, "submit", CONFIG) == 0
     (run,) = kubeflow.state.runs.values()
     capsys.readouterr()
-    assert assay(monkeypatch, "runs", "cancel", run["run_id"]) == 0
+    assert assay(monkeypatch, "runs", "cancel", run["run_id"][:8]) == 0
     assert "is being ended" in capsys.readouterr().out
     assert assay(monkeypatch, "runs", "list") == 0
     (line,) = capsys.readouterr().out.splitlines()
@@ -128,6 +134,6 @@ def test_runs_are_listed_and_cancelled(
 def test_a_run_that_is_not_there_is_said_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert assay(monkeypatch, "runs", "cancel", "absent") == 1
+    assert assay(monkeypatch, "runs", "cancel", "absent") == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "absent not found" in line
+    assert "run absent: not among the runs" in line

@@ -14,7 +14,7 @@ from tests.pipelines.conftest import assay
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONFIG = "pipelines/configs/demo.yaml"
 # Far from now whenever the tests run.
 CRON = "0 0 3 29 2 *"
@@ -39,7 +39,7 @@ def test_a_schedule_is_set_listed_replaced_and_deleted(
 
     assert assay(monkeypatch, "schedule", "set", CONFIG, "--cron", CRON, *data) == 0
     (first,) = kubeflow.state.schedules
-    assert "source: gs://bucket/images" in kubeflow.state.schedules[first]["runtime_config"]["parameters"]["data"]
+    assert "gs://bucket/images" in kubeflow.state.schedules[first]["runtime_config"]["parameters"]["data"]
     said = capsys.readouterr().out
     assert f'demo: schedule "{CRON}" created ({first})' in said
     assert "trains if the source changed" in said

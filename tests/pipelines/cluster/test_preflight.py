@@ -26,7 +26,7 @@ from tests.kubernetes_server import KubernetesServer, write_kubeconfig
 from tests.loopback import Refused
 from tests.pipelines.conftest import assay
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMESPACE = "/api/v1/namespaces/kubeflow"
 ACCOUNT = f"{NAMESPACE}/serviceaccounts/assay-pipeline"
 QUOTA = f"{NAMESPACE}/resourcequotas/assay"

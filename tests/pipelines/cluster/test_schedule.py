@@ -12,6 +12,7 @@ from pipelines.cluster.client import Cluster
 from pipelines.cluster.cron import Cron, parse_cron
 from pipelines.cluster.runs import state_of
 from pipelines.cluster.schedule import Outcome, delete_schedule, list_schedules, runs_of, set_schedule
+from pipelines.graphs.training import config_of
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -53,7 +54,7 @@ def test_a_schedule_runs_the_config_and_skips_a_source_that_has_not_changed(kube
     assert (made["mode"], int(made["max_concurrency"]), made["no_catchup"]) == ("ENABLE", 1, True)
     assert made["service_account"] == "assay-pipeline"
     assert made["pipeline_version_reference"]["pipeline_version_id"] == outcome.version.version_id
-    assert given["data"] == "source: gs://bucket/images"
+    assert config_of(given).data.source == "gs://bucket/images"
     assert given["system_storage_root"] == "gs://bucket/assay"
     assert given["system_code_version"]
     assert "condition-1" in str(graph_of(kubeflow, made))

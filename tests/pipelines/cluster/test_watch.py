@@ -209,9 +209,9 @@ def pending(recorded: Recording, **status: Any) -> Recording:
     (pod,) = [pod for pod in of_step if pod["status"]["phase"] == "Failed"]
     waiting = copy.deepcopy(pod)
     waiting["spec"]["nodeName"] = None
-    waiting["status"] = {"phase": "Pending", "containerStatuses": waiting["status"]["containerStatuses"], **status}
     for one in waiting["status"]["containerStatuses"]:
         one["state"] = {"waiting": {"reason": "ContainerCreating"}}
+    waiting["status"] = {"phase": "Pending", "containerStatuses": waiting["status"]["containerStatuses"], **status}
 
     class Waiting(Recording):
         def pods_at(self, now: Any) -> list[dict[str, Any]]:
@@ -245,7 +245,7 @@ NO_IMAGE = {
             "Insufficient nvidia.com/gpu). `make preflight` says what is missing.",
         ),
         (
-            {"initContainerStatuses": [NO_IMAGE]},
+            {"containerStatuses": [NO_IMAGE]},
             'baseline waits: its image cannot be had (Back-off pulling image "r/assay:1"). `make push`, or on kind '
             "`make load`; see docs/cluster.md, troubleshooting.",
         ),
