@@ -37,7 +37,7 @@ _MOST_JPEG_SCANS = 200
 _EXTENSIONS = {
     "jpg": "JPEG", "jpeg": "JPEG", "jpe": "JPEG", "jfif": "JPEG", "png": "PNG", "apng": "PNG", "tif": "TIFF",
     "tiff": "TIFF", "bmp": "BMP", "dib": "BMP", "gif": "GIF", "webp": "WEBP", "jp2": "JPEG2000", "ppm": "PPM",
-    "pgm": "PPM", "pbm": "PPM", "pnm": "PPM",
+    "pgm": "PPM", "pbm": "PPM", "pnm": "PPM", "j2k": "JPEG2000", "avif": "AVIF", "tga": "TGA", "pcx": "PCX",
 }  # fmt: skip
 IMAGE_EXTENSIONS = frozenset(_EXTENSIONS)
 _OTHER_CONTENTS = (
@@ -92,7 +92,8 @@ def _tiff_header(data: bytes) -> ImageInfo:
 def may_be_image(start: bytes) -> bool:
     """Return whether a file's first bytes (16 or more) are those of a picture, or of one in a format not read here."""
     return (
-        start.startswith((b"\xff\xd8", PNG_SIGNATURE, *TIFF_SIGNATURES, b"GIF8", b"BM", b"\xff\x4f\xff\x51"))
+        start.startswith((b"\xff\xd8", PNG_SIGNATURE, *TIFF_SIGNATURES, b"GIF8", b"\xff\x4f\xff\x51"))
+        or (start[:2] == b"BM" and start[6:10] == bytes(4))
         or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
         or start[4:8] in (b"ftyp", b"jP  ")
         or (start[:1] == b"P" and start[1:2] in b"123456" and start[2:3].isspace())

@@ -1,7 +1,7 @@
 """The model artifact: a trained network with everything needed to use it, in one folder.
 
-``model.keras`` is the network, ``saved_model/`` the same behind a serving signature (encoded images in, calibrated
-probabilities out), and ``model.json`` what a stranger must know. ``model.json`` is written last: without it the
+``model.keras`` is the network, ``saved_model/`` the same behind serving signatures (encoded images or pixels in,
+calibrated probabilities out), and ``model.json`` what a stranger must know. ``model.json`` is written last: without it the
 folder holds no model.
 """
 
@@ -227,16 +227,16 @@ def _write_info(info: ModelInfo, out_dir: Path) -> None:
 
 
 def _export(model: keras.Model, info: ModelInfo, path: Path) -> None:
-    """Write a SavedModel whose ``serving_default`` gives calibrated probabilities and the decided labels."""
+    """Write a SavedModel whose signatures give calibrated probabilities and the decided labels."""
     import tensorflow as tf
 
-    from assay.models.serving import serving_function
+    from assay.models.serving import serving_functions
 
     module = tf.Module()
     # The variables alone: tracking the Keras object would store its whole config a second time.
     module.weights = list(model.variables)
     try:
-        tf.saved_model.save(module, str(path), signatures={"serving_default": serving_function(model, info)})
+        tf.saved_model.save(module, str(path), signatures=serving_functions(model, info))
     except tf.errors.OpError as error:
         reason = " ".join(str(error.message).split())[-100:]
         raise AssayError(f"{path.parent.parent}: TensorFlow cannot write the model ({reason}). Free space.") from error

@@ -1,4 +1,4 @@
-"""The serving signature: encoded images (or sensor windows) in, calibrated probabilities and labels out."""
+"""The serving signatures: pixels, encoded images or sensor windows in, calibrated probabilities and labels out."""
 
 from __future__ import annotations
 
@@ -6,22 +6,32 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from assay.config import DataConfig
+from assay.data.samples import WHOLE_RANGE, Rendering
 from assay.measures.metrics import SMALLEST_PROBABILITY
+from assay.models.encoded import is_deep_png, is_jpeg, is_png, refusal
 
 if TYPE_CHECKING:
     import keras
 
     from assay.models.info import ModelInfo
 
+BYTES_SIGNATURE = "serving_default"
+PIXELS_SIGNATURE = "pixels"
 
-def serving_function(model: keras.Model, info: ModelInfo) -> Any:
-    """Return the ``tf.function`` that a SavedModel serves.
 
-    Images: ``images`` (N,) string, each the bytes of one JPEG, PNG, BMP or GIF file, decoded and resized as in
-    training. TensorFlow reads no TIFF: convert such files, or use `assay.predict`. Sensors: ``windows``
-    (N, T, C) float32; a missing value (NaN) is filled with the channel's training mean where training filled values.
-    Returned are ``probabilities`` (N, K) float32 and ``labels`` (N,) string, the class decided at
-    the stored threshold.
+def serving_functions(model: keras.Model, info: ModelInfo) -> dict[str, Any]:
+    """Return the ``tf.function`` of each signature that a SavedModel serves.
+
+    Each returns ``probabilities`` (N, K) float32 and ``labels`` (N,) string, the class decided at the stored
+    threshold. Of images there are two:
+
+    - ``serving_default`` takes ``images`` (N,) string, each the bytes of one JPEG, PNG or BMP file. What TensorFlow
+      would decode otherwise than training did is refused with the reason (`assay.models.encoded`).
+    - ``pixels`` takes ``pixels`` (N, H, W, C) uint8, decoded and resized by `assay.data.images`: any file.
+
+    Of sensors ``serving_default`` takes ``windows`` (N, T, C) float32; a missing value (NaN) is filled with the
+    channel's training mean where training filled values.
 
     Args:
         model: Raw values in, probabilities out.
@@ -35,37 +45,69 @@ def serving_function(model: keras.Model, info: ModelInfo) -> Any:
                 windows = tf.where(tf.math.is_nan(windows), tf.constant(info.channel_means, tf.float32), windows)
             return _answer(model, info, windows)
 
-        return tf.function(serve_windows, input_signature=signature)
+        return {BYTES_SIGNATURE: tf.function(serve_windows, signature, autograph=False)}
 
     def serve_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        shape = info.input_shape
-        pixels = tf.map_fn(lambda data: decode(data, shape), images, fn_output_signature=tf.TensorSpec(shape, tf.uint8))
+        def one(numbered: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            name = tf.strings.join(["image ", tf.strings.as_string(numbered[0])])
+            return decode(numbered[1], info.input_shape, info.max_pixels, Rendering.of(info), name)
+
+        numbers = tf.range(tf.shape(images)[0])
+        pixels = tf.map_fn(one, (numbers, images), fn_output_signature=tf.TensorSpec(info.input_shape, tf.uint8))
         return _answer(model, info, tf.cast(pixels, tf.float32))
 
-    return tf.function(serve_images, input_signature=[tf.TensorSpec([None], tf.string, name="images")])
+    def serve_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _answer(model, info, tf.cast(pixels, tf.float32))
+
+    of_files = tf.TensorSpec([None], tf.string, name="images")
+    of_pixels = tf.TensorSpec([None, *info.input_shape], tf.uint8, name="pixels")
+    return {
+        BYTES_SIGNATURE: tf.function(serve_images, [of_files], autograph=False),
+        PIXELS_SIGNATURE: tf.function(serve_pixels, [of_pixels], autograph=False),
+    }
 
 
-def decode(data: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
+def decode(
+    data: tf.Tensor,
+    shape: tuple[int, ...],
+    max_pixels: int = DataConfig.model_fields["max_pixels"].default,
+    rendering: Rendering = WHOLE_RANGE,
+    name: tf.Tensor | str = "the image",
+) -> tf.Tensor:
     """Decode and resize one image file as `assay.data.images.decode` does, within a grey level or two.
-
-    What TensorFlow cannot do: the EXIF orientation of a JPEG file is not applied.
 
     Args:
         data: Scalar string.
         shape: H, W, C wanted.
+        max_pixels: A larger image is refused.
+        rendering: Window and bands of the training.
+        name: What to call the image in a refusal.
 
     Returns:
         (H, W, C) uint8.
+
+    Raises:
+        tf.errors.InvalidArgumentError: The file is one that TensorFlow would decode otherwise, or not at all.
     """
+    reason = refusal(data, max_pixels, rendering)
+    message = tf.strings.join([name, " is refused: ", reason])
+    with tf.control_dependencies([tf.debugging.Assert(tf.equal(reason, ""), [message])]):
+        return _decoded(tf.identity(data), shape, rendering)
+
+
+def _decoded(data: tf.Tensor, shape: tuple[int, ...], rendering: Rendering) -> tf.Tensor:
     height, width, channels = shape
-    is_png = tf.strings.substr(data, 0, 4) == b"\x89PNG"
     image = tf.case(
         [
             # The exact transform that other readers use; TensorFlow's default is a faster, coarser one.
-            (tf.io.is_jpeg(data), lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")),
-            (is_png, lambda: _on_white(tf.io.decode_png(data, channels=4))),
+            (is_jpeg(data), lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")),
+            (
+                is_deep_png(data),
+                lambda: _on_white(_levels(data, rendering)),
+            ),
+            (is_png(data), lambda: _on_white(tf.io.decode_png(data, channels=4))),
         ],
-        default=lambda: tf.io.decode_image(data, channels=3, expand_animations=False),
+        default=lambda: tf.io.decode_bmp(data, channels=3),
     )
     image = tf.cast(tf.ensure_shape(image, (None, None, 3)), tf.float32)
     if channels == 1:
@@ -76,6 +118,15 @@ def decode(data: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
     image = _rounded(tf.image.resize(image, shrunk, method="area"))
     image = _rounded(tf.image.resize(image, (height, width), method="bilinear"))
     return tf.cast(image, tf.uint8)
+
+
+def _levels(data: tf.Tensor, rendering: Rendering) -> tf.Tensor:
+    """Return (H, W, 4) uint8 of a PNG of 16 bits: colours by the window, opacity by its whole range."""
+    low, high = rendering.window if isinstance(rendering.window, tuple) else (0.0, 65535.0)
+    values = tf.cast(tf.io.decode_png(data, channels=4, dtype=tf.uint16), tf.float64)
+    colours = tf.clip_by_value((values[..., :3] - low) * (255.0 / (high - low)), 0.0, 255.0)
+    levels = tf.concat([colours, values[..., 3:] / 257.0], axis=-1)
+    return tf.cast(_rounded(levels), tf.uint8)
 
 
 def _on_white(image: tf.Tensor) -> tf.Tensor:

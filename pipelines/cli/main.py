@@ -22,6 +22,7 @@ from pipelines.cli.registry import registry_app
 from pipelines.cli.run import run
 from pipelines.cli.runs import runs_app
 from pipelines.cli.schedule import schedule_app
+from pipelines.cli.serve import serve
 from pipelines.cli.submit import submit
 from pipelines.cli.sweep import sweep
 
@@ -35,7 +36,7 @@ app = typer.Typer(
 )
 for group in (config_app, data_app, models_app, registry_app, runs_app, schedule_app):
     app.add_typer(group)
-for command in (preflight, submit, compare, run, sweep, experiments, compile, predict):
+for command in (preflight, submit, compare, run, sweep, experiments, compile, predict, serve):
     app.command()(command)
 
 

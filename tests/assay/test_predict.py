@@ -12,8 +12,10 @@ import cv2
 import keras
 import numpy as np
 import pytest
+import tifffile
 
-from assay.data.images import decode
+from assay.data.images import decode, resize
+from assay.data.sources.tree import LocalTree
 from assay.errors import InputError
 from assay.models.artifact import LoadedModel, load_model, save_model
 from assay.models.info import ModelInfo
@@ -79,6 +81,61 @@ def test_a_folder_gives_its_images_sorted_and_nothing_else(model: LoadedModel, t
     ]
 
 
+def test_a_folder_is_walked_as_ingest_walks_a_source(model: LoadedModel, tmp_path: Path) -> None:
+    for name in ("scan.jpg", "deep/b.png", "@eaDir/scan.jpg/THUMB.jpg", ".Trash-1000/files/old.jpg", "~x.png"):
+        write_image(tmp_path / "new" / name, 100)
+    (tmp_path / "new" / "._scan.jpg").write_bytes(b"\0\5\x16\7" + bytes(90))
+    write_image(tmp_path / "x.png", 120).rename(tmp_path / "new" / "IM000001")
+    write_image(tmp_path / "x.png", 130).rename(tmp_path / "new" / "1.2.840.113")
+    (tmp_path / "new" / "scan.dcm").write_bytes(bytes(128) + b"DICM" + bytes(100))
+    (tmp_path / "new" / "labels.csv").write_text("path,label\n")
+    (tmp_path / "new" / "README").write_text("BM is not a bitmap")
+    write_image(tmp_path / "elsewhere.png", 100)
+    (tmp_path / "new" / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    os.mkfifo(tmp_path / "new" / "pipe.png")
+    rows = {
+        Path(row.file).relative_to(tmp_path / "new").as_posix(): row.error for row in predict(model, tmp_path / "new")
+    }
+    good = {"scan.jpg", "deep/b.png", "IM000001", "1.2.840.113", "~x.png"}
+    assert {name for name, error in rows.items() if not error} == good
+    assert "DICOM" in rows.pop("scan.dcm")
+    assert rows.pop("link.png") == "a symbolic link out of the source"
+    assert rows.pop("pipe.png") == "neither a file nor a folder"
+    assert set(rows) == good
+    seen = LocalTree(tmp_path / "new").files()[0]
+    assert good <= set(seen)
+
+
+def test_pipes_and_devices_are_refused_without_waiting(model: LoadedModel, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", Path("/dev/zero")):
+        (row,) = predict(model, [path])
+        assert row.error == "neither a file nor a folder"
+
+
+def test_a_file_larger_than_its_pixels_could_be_is_not_read(model: LoadedModel, tmp_path: Path) -> None:
+    with (tmp_path / "sparse.png").open("wb") as file:
+        file.truncate(2**40)
+    (row,) = predict(model, [tmp_path / "sparse.png"])
+    assert row.error.startswith("too large: 1,099,511,627,776 bytes")
+
+
+def test_the_limits_of_training_are_those_of_prediction(tmp_path: Path) -> None:
+    window = {"window": (0, 4095), "bands": (3, 2, 1), "max_pixels": 10_000}
+    info = ModelInfo(name="bright", classes=("dark", "light"), input_shape=SHAPE, **window)
+    save_model(brightness_model(), tmp_path / "m", info)
+    model = load_model(tmp_path / "m")
+    stored = np.random.default_rng(0).integers(0, 4096, (50, 40, 4), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=["unspecified"])
+    large = write_image(tmp_path / "large.png", 100, (101, 100))
+    (row, refused) = predict(model, [tmp_path / "a.tif", large])
+    shown = resize(np.floor(stored[..., [2, 1, 0]] / 4095 * 255 + 0.5).astype(np.uint8), SHAPE[:2])
+    np.testing.assert_allclose(row.probabilities, model.predict(shown[None])[0], atol=1e-6)
+    assert refused.error == "too large: 100 x 101 = 10,100 pixels, data.max_pixels is 10,000"
+    (row,) = predict(model, [large], max_pixels=20_000)
+    assert not row.error
+
+
 def test_files_that_cannot_be_used_are_rows_with_the_reason(model: LoadedModel, tmp_path: Path) -> None:
     good = write_image(tmp_path / "good.png", 200)
     bad = {"empty.png": b"", "truncated.png": good.read_bytes()[:60], "text.png": b"hello"}
@@ -139,17 +196,17 @@ def test_a_registered_model_predicts_by_name(
         predict_files([path], gcs_root, "tissue")
     registry.publish(artifact, {})
     registry.set_champion("v1", None, reason="first")
-    text, failed = predict_files([path, tmp_path / "bad.png"], gcs_root, "tissue", form="json")
-    result = json.loads(text)
-    assert failed == 1
+    found = predict_files([path, tmp_path / "bad.png"], gcs_root, "tissue", form="json")
+    result = json.loads(found.text)
+    assert (found.files, found.failed) == (2, 1)
     assert result["model"]["version"] == "v1"
     assert result["model"]["threshold"] == 0.7
     assert result["predictions"][0]["label"] == "light"
     assert sum(result["predictions"][0]["probabilities"].values()) == pytest.approx(1)
     assert result["predictions"][1]["probabilities"] is None
-    text, failed = predict_files([path], gcs_root, "tissue", version="v1")
-    assert failed == 0
-    assert text.startswith("file,label,probability_=dark,probability_light,error\n")
+    found = predict_files([path], gcs_root, "tissue", version="v1")
+    assert found.failed == 0
+    assert found.text.startswith("file,label,probability_=dark,probability_light,error\n")
 
 
 def test_sensor_windows_are_filled_as_in_training(tmp_path: Path) -> None:

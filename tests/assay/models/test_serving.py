@@ -1,20 +1,27 @@
-"""What a SavedModel sees of a file is what training saw, pixel by pixel."""
+"""What a SavedModel sees of a file is what training saw, pixel by pixel, or it says why it does not look."""
 
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
+from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from assay.data.images import decode
+from assay.data.images import Rendering, decode
+from assay.data.samples import WHOLE_RANGE
 from assay.models.serving import decode as serving_decode
+from tests.formats import EXAMPLES, KINDS
 
 SHAPE = (24, 20, 3)
+SERVING = Path(__file__).parents[3] / "docs" / "serving.md"
+LIMIT = 10**7
 
 
 def smooth(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -22,15 +29,49 @@ def smooth(height: int, width: int, channels: int = 3) -> np.ndarray:
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, channels)
 
 
-def encoded(pixels: np.ndarray, form: str, **options: object) -> bytes:
+def encoded(pixels: np.ndarray, form: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels.squeeze()).save(buffer, form, **options)
     return buffer.getvalue()
 
 
-def difference(data: bytes, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
-    expected = decode(data, "rgb" if shape[2] == 3 else "grayscale", shape[:2], 10**7)
-    return serving_decode(tf.constant(data), shape).numpy().astype(int) - expected
+_graphs: dict[Any, Any] = {}
+
+
+def served(data: bytes, shape: tuple[int, int, int] = SHAPE, rendering: Rendering = WHOLE_RANGE) -> np.ndarray:
+    """Decode in a graph, as a SavedModel does."""
+    graph = _graphs.get((shape, rendering))
+    if graph is None:
+        signature = [tf.TensorSpec([], tf.string)]
+        graph = tf.function(lambda one: serving_decode(one, shape, LIMIT, rendering), signature, autograph=False)
+        _graphs[shape, rendering] = graph
+    return graph(tf.constant(data)).numpy()
+
+
+def difference(data: bytes, shape: tuple[int, int, int] = SHAPE, rendering: Rendering = WHOLE_RANGE) -> np.ndarray:
+    expected = decode(data, "rgb" if shape[2] == 3 else "grayscale", shape[:2], LIMIT, rendering)
+    return served(data, shape, rendering).astype(int) - expected
+
+
+def promises() -> dict[str, str]:
+    """The table of the docs: each kind of file, and what the bytes signature does with it."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in SERVING.read_text().splitlines()]
+    return {row[0]: row[1] for row in rows if len(row) == 3 and row[1] in ("as in training", "refused")}
+
+
+def test_the_table_of_the_docs_names_every_kind_of_file() -> None:
+    assert set(promises()) == set(KINDS)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_format_is_served_as_the_docs_say(name: str) -> None:
+    data = EXAMPLES[name]
+    if promises()[name.partition(": ")[0]] == "refused":
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"is refused: .*signature pixels"):
+            served(data)
+    else:
+        assert np.abs(difference(data)).max() <= (3 if data[:2] == b"\xff\xd8" else 2)
+        assert np.abs(difference(data)).mean() < 0.5
 
 
 @pytest.mark.parametrize("form", ["PNG", "BMP"])
@@ -60,12 +101,63 @@ def test_transparency_is_laid_on_white() -> None:
     assert np.abs(difference(encoded(rgba, "PNG"))).max() <= 2
 
 
-def test_palettes_and_sixteen_bits() -> None:
-    palette = io.BytesIO()
-    Image.fromarray(smooth(48, 40)).quantize(32).save(palette, "PNG")
-    assert np.abs(difference(palette.getvalue())).max() <= 1
-    deep = cv2.imencode(".png", smooth(48, 40).astype(np.uint16) * 257)[1].tobytes()
-    assert np.abs(difference(deep)).max() <= 1
+@pytest.mark.parametrize("bands", [1, 3, 4])
+def test_sixteen_bits_with_and_without_a_window(bands: int) -> None:
+    stored = np.random.default_rng(0).integers(0, 5000, (24, 20, bands), np.uint16).squeeze()
+    data = imagecodecs.png_encode(stored)
+    for rendering in (WHOLE_RANGE, Rendering(window=(500, 4095))):
+        assert np.abs(difference(data, rendering=rendering)).max() <= 1
+    with pytest.raises(tf.errors.InvalidArgumentError, match="window of percentiles"):
+        served(data, rendering=Rendering(window="percentile"))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="chosen bands"):
+        served(data, rendering=Rendering(bands=(1,)))
+
+
+def test_what_is_not_whole_is_refused() -> None:
+    jpeg, png = (encoded(smooth(48, 40), form) for form in ("JPEG", "PNG"))
+    for data in (
+        b"",
+        b"\xff\xd8",
+        jpeg[:100],
+        jpeg[:-2],
+        png[:-4],
+        png[:30],
+        png[:10],
+        b"BM",
+        b"BM" + bytes(60),
+        b"text",
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            served(data)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP"])
+def test_sizes_are_looked_at_before_pixels(form: str) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too small: each side needs 8 pixels"):
+        served(encoded(smooth(7, 40), form))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"too large: data\.max_pixels of the training is 1,000"):
+        serving_decode(tf.constant(encoded(smooth(48, 40), form)), SHAPE, 1000)
+
+
+def exif(order: str, orientation: int, *, before: int = 0) -> bytes:
+    """An EXIF block with other entries before the orientation."""
+    mark = b"II" if order == "<" else b"MM"
+    entries = b"".join(struct.pack(order + "HHII", 0x010E + number, 3, 1, 6) for number in range(before))
+    entries += struct.pack(order + "HHIHH", 0x0112, 3, 1, orientation, 0)
+    return mark + struct.pack(order + "HIH", 42, 8, before + 1) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("before", [0, 3])
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_the_orientation_is_found_wherever_it_stands(order: str, before: int, form: str) -> None:
+    def file(orientation: int) -> bytes:
+        return encoded(smooth(48, 40), form, exif=b"Exif\0\0" + exif(order, orientation, before=before))
+
+    assert np.abs(difference(file(1))).max() <= 3
+    for orientation in (2, 6):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="EXIF orientation"):
+            served(file(orientation))
 
 
 def test_real_patches(pcam: Path) -> None:
