@@ -1,8 +1,8 @@
 """The model artifact: a trained network with everything needed to use it, in one folder.
 
 ``model.keras`` is the network, ``saved_model/`` the same behind serving signatures (encoded images or pixels in,
-calibrated probabilities out), and ``model.json`` what a stranger must know. ``model.json`` is written last: without it the
-folder holds no model.
+calibrated probabilities out), and ``model.json`` what a stranger must know. ``model.json`` is written last: without
+it the folder holds no model.
 """
 
 from __future__ import annotations
