@@ -366,7 +366,9 @@ class PromoteConfig(Section):
         "auc", description="what the challenger must be better in"
     )
     min_gain: float = Field(0.0, ge=0, lt=1, description="least gain over the champion, in units of the metric")
-    alpha: float = Field(0.05, gt=0, lt=0.5, description="largest p-value of the paired one-sided test")
+    alpha: float = Field(
+        0.05, gt=0, lt=0.5, description="level of all comparisons with one champion together; each look spends a part"
+    )
     min_value: float | None = Field(None, ge=0, le=1, description="never promote below this value; null: no floor")
     beat_baseline: bool = Field(
         True, description="the first champion must be better than the baseline, by the lower end of the interval"

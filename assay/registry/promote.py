@@ -196,7 +196,10 @@ class _Contest:
         log(f"scoring the champion {champion.version} on {int(keep.sum()):,} test images")
         other = self._score(self.registry.fetch(champion.version, cache_folder("models")))
         groups = None if self.groups is None else self.groups[keep]
-        return judge_against_champion(self.config, _take(challenger, keep), _take(other, keep), groups, self.seed)
+        look = self.registry.look(
+            champion.version, version, str(self.comparison.get("test", {}).get("fingerprint", ""))
+        )
+        return judge_against_champion(self.config, _take(challenger, keep), _take(other, keep), groups, self.seed, look)
 
     def _untrained(self) -> bool:
         training = self.comparison.get("candidates", {}).get(self.candidate, {}).get("training", {})

@@ -15,6 +15,7 @@ from assay.measures.comparison import PairedDifference, compare_samples
 from assay.measures.interval import Interval
 from assay.measures.intervals import Resampler, bootstrap_metrics, metric_intervals
 from assay.measures.metrics import METRICS, Scored, point_metrics
+from assay.measures.sequential import spend
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -94,9 +95,16 @@ def judge_alone(
 
 
 def judge_against_champion(
-    config: PromoteConfig, challenger: Scored, champion: Scored, groups: npt.NDArray[Any] | None, seed: int
+    config: PromoteConfig,
+    challenger: Scored,
+    champion: Scored,
+    groups: npt.NDArray[Any] | None,
+    seed: int,
+    look: int = 1,
 ) -> PromotionVerdict:
     """Hold a challenger against the champion: better by more than ``min_gain``, in a paired one-sided test.
+
+    Each look at one champion spends a part of the level, so that retraining for a year does not promote by luck.
 
     Args:
         config: Gives metric, least gain, level of the test and floor.
@@ -104,6 +112,7 @@ def judge_against_champion(
         champion: Those of the champion, of the same images in the same order.
         groups: Patient or slide of each image (N,); None: images are independent.
         seed: Of the bootstrap.
+        look: Which comparison with this champion it is, from 1; see `assay.measures.sequential.spend`.
     """
     metric, title = config.metric, METRICS[config.metric].title
     resampler = Resampler(len(challenger.labels), groups, RESAMPLES, seed)
@@ -129,9 +138,10 @@ def judge_against_champion(
         return PromotionVerdict(False, f"{title} cannot be compared ({reason})", metric, score, other, gain)
     change = f"{gain.difference:+.3f} [{gain.interval.low:+.3f}, {gain.interval.high:+.3f}]"
     margin = f" over {config.min_gain:g}" if config.min_gain else ""
-    significant = gain.p_better <= config.alpha
+    level = spend(config.alpha, look)
+    significant = gain.p_better <= level
     sign = "≤" if significant else ">"
-    p_value = f"one-sided p{margin} = {gain.p_better:.2g} {sign} {config.alpha:g}"
+    p_value = f"one-sided p{margin} = {gain.p_better:.2g} {sign} {level:.2g} (look {look} at this champion)"
     why = f"{numbers}, a gain of {change}, {p_value} ({gain.test})"
     fails = _fails_floor(config, score) or _fails_counterpart(config, models, samples, resampler, groups)
     if fails:

@@ -350,6 +350,29 @@ class ModelRegistry:
                 found.append(decision)
         return found
 
+    def look(self, champion: str, challenger: str, test: str) -> int:
+        """Put a comparison with a champion into the ledger and return which look at it this is, from 1.
+
+        The same challenger on the same test cases is the same look, however often a step is tried again.
+
+        Args:
+            champion: The version that is challenged.
+            challenger: The version that challenges; empty: it is not kept, and its look is counted but not written.
+            test: Fingerprint of the test cases.
+        """
+        prefix = self._at("looks", champion)
+        known = {name.rsplit("/", 1)[-1] for name in self.store.list(prefix)}
+        same = f"-{hash_json([challenger, test])[:16]}.json"
+        numbers = {int(name.split("-")[0]): name for name in known}
+        for number, name in sorted(numbers.items()):
+            if name.endswith(same):
+                return number
+        number = max(numbers, default=0) + 1
+        if challenger:
+            content = json.dumps({"challenger": challenger, "test": test, "looked": _now()}).encode()
+            self.store.write_bytes(f"{prefix}/{number:06d}{same}", content)
+        return number
+
     def _at(self, *parts: str) -> str:
         return "/".join((MODELS, self.name, *parts))
 

@@ -348,3 +348,13 @@ def test_of_two_processes_that_promote_at_once_exactly_one_wins_and_no_version_i
     assert registry.versions() == ["v1", "v2", "v3"]
     assert len(registry.history()) == 2
     assert_valid(registry, tmp_path)
+
+
+def test_every_challenger_of_a_champion_is_a_look_and_the_same_one_again_is_not(store: ObjectStore) -> None:
+    registry = ModelRegistry(store, "tissue")
+    assert [registry.look("v1", f"v{number}", "test") for number in (2, 3, 4)] == [1, 2, 3]
+    assert registry.look("v1", "v3", "test") == 2
+    assert registry.look("v1", "v3", "another test split") == 4
+    # What is not kept is counted and leaves nothing behind.
+    assert registry.look("v1", "", "test") == registry.look("v1", "", "test") == 5
+    assert registry.look("v2", "v3", "test") == 1
