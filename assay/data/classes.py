@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 
 from assay.config import DataConfig
@@ -60,6 +61,7 @@ def choose_classes(uri: str, listing: Listing, config: DataConfig) -> Chosen:
     counts = Counter(entry.label for entry in entries)
     wanted = None if config.classes is None else tuple(normal_form(name) for name in config.classes)
     classes = tuple(sorted(counts)) if wanted is None else wanted
+    warnings = [*listing.warnings, *_numbered_in_two_ways(set(groups.values()))]
     refusals = [*listing.refusals, *_spelled_in_several_ways(uri, counts, wanted)]
     for name in classes:
         if name not in counts and name not in map(normal_form, listing.empty_classes):
@@ -87,7 +89,7 @@ def choose_classes(uri: str, listing: Listing, config: DataConfig) -> Chosen:
             listing,
             entries=tuple(chosen),
             notes=(*listing.notes, *notes),
-            warnings=(*listing.warnings, *slips),
+            warnings=(*warnings, *slips),
             refusals=tuple(refusals),
         ),
     )
@@ -148,6 +150,24 @@ def _normalised(what: str, names: list[str]) -> list[str]:
             f"{files:,} files ({listed(changed)}); read as '{form}'"
         )
     return notes
+
+
+def _numbered_in_two_ways(groups: set[str]) -> list[str]:
+    """Return a warning where some groups are numbers, and others the same numbers with a letter: 7 and P07."""
+    plain: dict[int, str] = {}
+    lettered: dict[int, str] = {}
+    for name in sorted(groups):
+        found = re.fullmatch(r"([A-Za-z]*)[\s_.-]*0*(\d{1,15})(?:\.0+)?", name)
+        if found:
+            (lettered if found[1] else plain).setdefault(int(found[2]), name)
+    both = sorted(set(plain) & set(lettered))
+    if not both:
+        return []
+    one, other = plain[both[0]], lettered[both[0]]
+    return [
+        f"{len(both):,} groups are written as a number and with letters before it ('{one}' and '{other}'): if these "
+        "are the same patients, write them alike, or images of one end up in train and in test"
+    ]
 
 
 def _join_groups(entries: list[Entry]) -> tuple[dict[str, str], list[str]]:

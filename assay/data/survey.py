@@ -134,7 +134,7 @@ def survey(uri: str, config: DataConfig, *, workers: int | None = None, names_fi
     """
     source = open_source(uri, config)
     listing = source.listing()
-    chosen = choose_classes(uri, listing, config)
+    chosen = choose_classes(source.uri, listing, config)
     listing, entries = chosen.listing, chosen.listing.entries
     if names_first and listing.refusals:
         raise InputError(listing.refusals[0])

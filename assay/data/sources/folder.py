@@ -66,7 +66,10 @@ def _no_folders(
         )
     unread = [name for name in names if what_is_unread(name) is not None]
     if unread:
-        return f"{root}: {len(unread):,} of {len(names):,} files are {what_is_unread(unread[0])} (first: {unread[0]})."
+        return (
+            f"{root}: {len(unread):,} of {len(names):,} files are in a format that is not read. "
+            f"{what_is_unread(unread[0])} (first: {unread[0]})."
+        )
     if empty:
         return f"{root}: its folders are empty (first: {visible(empty[0])}). Put the images of each class into its own."
     what = ", ".join(sorted(extensions))

@@ -94,8 +94,8 @@ def shared_ids(names: Sequence[str], labels: Sequence[str]) -> SharedIds | None:
     return None
 
 
-def _shared(files: Sequence[str], labels: Sequence[str], key_of: Callable[[str], str]) -> SharedIds | None:
-    keys = Counter(key for name in files if (key := key_of(name)))
+def _shared(files: Sequence[str], labels: Sequence[str], key_of: Callable[[str, str], str]) -> SharedIds | None:
+    keys = Counter(key for name, label in zip(files, labels, strict=True) if (key := key_of(name, label)))
     named = sum(keys.values())
     if (
         len(keys) < max(_LEAST_IDS, 2 * len(set(labels)))
@@ -107,26 +107,27 @@ def _shared(files: Sequence[str], labels: Sequence[str], key_of: Callable[[str],
     return SharedIds(len(keys), named, first)
 
 
-def _person(name: str) -> str:
+def _person(name: str, label: str) -> str:
     """Return the first mention of a patient with a number, wherever in the name or its folders."""
     found = _PERSON.search(name)
     return re.sub(r"[\s_.-]", "", found[1]).casefold() if found else ""
 
 
-def _first_part(name: str) -> str:
+def _first_part(name: str, label: str) -> str:
     """Return the first part of a file's name where it has several and that one holds a number."""
     parts = re.split(r"[\s_-]+", posixpath.splitext(posixpath.basename(name))[0])
     return parts[0].casefold() if len(parts) > 1 and re.search(r"\d", parts[0]) else ""
 
 
-def _without_last_part(name: str) -> str:
+def _without_last_part(name: str, label: str) -> str:
     """Return a file's name without its last part where that is a counter and a number stands before it too."""
     stem = posixpath.splitext(posixpath.basename(name))[0]
     shorter = _LAST_PART.sub("", stem)
     return shorter.casefold() if shorter != stem and re.search(r"\d", shorter) else ""
 
 
-def _folder(name: str) -> str:
+def _folder(name: str, label: str) -> str:
     """Return the folder of a file where it is not the class's own and holds a number."""
     folder = posixpath.dirname(name)
-    return folder if folder.count("/") >= 1 and re.search(r"\d", posixpath.basename(folder)) else ""
+    own = posixpath.basename(folder)
+    return folder if "/" in folder and own != label and re.search(r"\d", own) else ""

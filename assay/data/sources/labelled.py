@@ -155,8 +155,8 @@ def _find_files(rows: Sequence[Row], files: _Files, below: str, table: str) -> l
     if unread:
         first, name = unread[0]
         raise InputError(
-            f"{table}: {len(unread):,} of {len(rows):,} rows name files that are there but are not read: "
-            f"{what_is_unread(name)} (first: line {first.line}, {name})."
+            f"{table}: {len(unread):,} of {len(rows):,} rows name files that are there, in a format that is not "
+            f"read. {what_is_unread(name)} (first: line {first.line}, {name})."
         )
     if missing:
         raise InputError(

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-_DICOM = "DICOM, which is not read; export each as 16-bit PNG or TIFF (pydicom: apply_modality_lut, then the window)"
-_VOLUME = "a volume ({}), which is not read; export its slices as 16-bit PNG or TIFF"
-_SLIDE = "a whole slide ({}), which is not read; cut it into patches first (OpenSlide, QuPath)"
-_CAMERA = "a camera's raw file ({}), which is not read; export it as TIFF or PNG"
-_PACKED = "an archive ({}); unpack it"
+_DICOM = "DICOM: export each as 16-bit PNG or TIFF (pydicom: apply_modality_lut, then the window)"
+_VOLUME = "a volume ({}): export its slices as 16-bit PNG or TIFF"
+_SLIDE = "a whole slide ({}): cut it into patches first (OpenSlide, QuPath)"
+_CAMERA = "a camera's raw file ({}): export it as TIFF or PNG"
+_PACKED = "an archive ({}): unpack it"
 _UNREAD = {
     **dict.fromkeys(("dcm", "dicom", "dic", "ima"), _DICOM),
     **dict.fromkeys(("nii", "nii.gz", "mha", "mhd", "nrrd", "mgz", "hdr"), _VOLUME),
     **dict.fromkeys(("svs", "ndpi", "mrxs", "scn", "vms", "bif", "czi", "vsi", "lif", "qptiff", "ome.zarr"), _SLIDE),
     **dict.fromkeys(("cr2", "cr3", "nef", "arw", "dng", "orf", "raw"), _CAMERA),
     **dict.fromkeys(("zip", "tar", "tar.gz", "tgz", "7z", "rar", "gz"), _PACKED),
-    **dict.fromkeys(("heic", "heif", "avif", "jxl"), "{}, which is not read; convert it to PNG or JPEG"),
-    **dict.fromkeys(("h5", "hdf5", "mat", "npz", "tfrecord", "tfrecords", "lmdb"), "{}, which is not read; export PNG"),
+    **dict.fromkeys(("heic", "heif", "avif", "jxl"), "{}: convert it to PNG or JPEG"),
+    **dict.fromkeys(("h5", "hdf5", "mat", "npz", "tfrecord", "tfrecords", "lmdb"), "{}: export PNG"),
 }
 
 
@@ -31,4 +31,7 @@ def unread_extension(name: str) -> str:
 def what_is_unread(name: str) -> str | None:
     """Return what a file is, by its name, and what to do about it; None where it may be read."""
     extension = unread_extension(name)
-    return _UNREAD[extension].format(f".{extension}") if extension else None
+    if not extension:
+        return None
+    said = _UNREAD[extension].format(f".{extension}")
+    return said[0].upper() + said[1:]

@@ -68,6 +68,12 @@ def test_spellings_of_a_group_are_joined_and_told() -> None:
     assert "'P01' (3), 'p01' (3), 'P 01' (3)" in note
 
 
+def test_groups_with_and_without_a_letter_are_said() -> None:
+    (line,) = chosen({"a": 6, "b": 6}, groups=("P00", "0", "P01", "01", "P02")).listing.warnings
+    assert line.startswith("2 groups are written as a number and with letters before it ('0' and 'P00')")
+    assert chosen({"a": 6, "b": 6}, groups=("A1", "B1", "2")).listing.warnings == ()
+
+
 def test_an_empty_class_folder_is_refused_unless_other_classes_are_named() -> None:
     (line,) = chosen({"a": 3, "b": 3}, empty=("c",)).listing.refusals
     assert "the class folder 'c' is empty" in line

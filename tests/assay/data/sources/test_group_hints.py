@@ -40,6 +40,8 @@ def test_counters_are_no_ids(pattern: str) -> None:
 
 
 def test_the_number_of_a_class_is_no_id() -> None:
+    names = [f"{split}/{label}/{n}.png" for split in ("train", "valid", "test") for label in "01" for n in range(9)]
+    assert shared_ids(names, [name.split("/")[1] for name in names]) is None
     assert ids([f"n{c:08d}/n{c:08d}_{n}.JPEG" for c in range(30) for n in range(5)]) is None
 
 

@@ -136,3 +136,67 @@ def test_a_table_that_contradicts_the_class_folders_is_refused(tmp_path: Path) -
     root = source(tmp_path, "path,label\nx/a.png,x\ny/b.png,y\ny/c.png,x\n", "x/a.png", "y/b.png", "y/c.png")
     with pytest.raises(InputError, match=r"1 of 3 rows contradict the class folders .first: line 4 gives y/c\.png"):
         listed(root)
+
+
+@pytest.mark.parametrize(
+    ("names", "table", "says"),
+    [
+        (["images/1.2.3.dcm", "images/1.2.4.dcm"], "path,label\n1.2.3.dcm,0\n1.2.4.dcm,1\n", "DICOM: export each"),
+        (["images/1.2.3.dcm", "images/1.2.4.dcm"], "id,label\n1.2.3,0\n1.2.4,1\n", "DICOM: export each"),
+        (["a.nii.gz", "b.nii.gz"], "id,label\na,0\nb,1\n", "A volume (.nii.gz): export its slices"),
+        (["x/s1.svs", "x/s2.svs"], "path,label\nx/s1.svs,0\nx/s2.svs,1\n", "A whole slide (.svs): cut it"),
+    ],
+)
+def test_rows_that_name_files_of_another_format_say_which_and_what_to_do(
+    tmp_path: Path, names: list[str], table: str, says: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        listed(source(tmp_path, table, *names))
+    assert f"2 of 2 rows name files that are there, in a format that is not read. {says}" in str(caught.value)
+    assert f"first: line 2, {names[0]}" in str(caught.value)
+
+
+def test_a_row_may_name_a_file_without_an_extension(tmp_path: Path) -> None:
+    assert labels(source(tmp_path, "path,label\nIM001,x\nIM002,y\n", "IM001", "images/IM002")) == {
+        "IM001": "x",
+        "images/IM002": "y",
+    }
+
+
+GAPS = "path,label,group\na.png,x,p1\nb.png,y,\nc.png,y,NaN\nd.png,x,p2\n"
+
+
+def test_gaps_in_the_groups_are_refused_or_groups_of_their_own_and_counted(tmp_path: Path) -> None:
+    tree = LocalTree(source(tmp_path, GAPS, "a.png", "b.png", "c.png", "d.png"))
+    names, _ = tree.files()
+    found = list_labelled(tree, names, ["labels.csv"], IMAGE_EXTENSIONS)
+    assert found.groups_missing == 2
+    (line,) = found.refusals
+    assert "2 of 4 rows have no group while others do" in line
+    assert "line 3: b.png" in line
+    own = list_labelled(tree, names, ["labels.csv"], IMAGE_EXTENSIONS, group_gaps="own")
+    assert own.refusals == ()
+    assert "2 of 4 rows have no group" in own.notes[0]
+    assert [entry.group for entry in own.entries] == ["p1", "", "", "p2"]
+
+
+def test_a_column_without_any_group_is_no_gap(tmp_path: Path) -> None:
+    found = listed(source(tmp_path, "path,label,group\na.png,x,\nb.png,y,\n", "a.png", "b.png"))
+    assert (found.groups_missing, found.refusals) == (0, ())
+
+
+def test_another_column_may_name_the_groups(tmp_path: Path) -> None:
+    table = "path,label,Patient_ID\na.png,x,p1\nb.png,y,p1\nc.png,y,p2\n"
+    tree = LocalTree(source(tmp_path, table, "a.png", "b.png", "c.png"))
+    names, _ = tree.files()
+    found = list_labelled(tree, names, ["labels.csv"], IMAGE_EXTENSIONS, group_column="patient_id")
+    assert [entry.group for entry in found.entries] == ["p1", "p1", "p2"]
+    assert found.warnings == ()
+    assert (
+        "column patient_id (2 values for 3 rows)"
+        in list_labelled(tree, names, ["labels.csv"], IMAGE_EXTENSIONS).warnings[0]
+    )
+    with pytest.raises(
+        InputError, match="no column 'patient', which data.group_column names. Did you mean 'patient_id'"
+    ):
+        list_labelled(tree, names, ["labels.csv"], IMAGE_EXTENSIONS, group_column="patient")

@@ -106,3 +106,11 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path, locked: str) -> 
     assert done.stdout == (
         f"InputError {tmp_path / locked}: no permission to read this folder. Change its mode or run as its owner.\n"
     )
+
+
+def test_folders_in_which_nothing_lies_are_found_at_two_levels(tmp_path: Path) -> None:
+    for folder in ("a", "train/b", "train/c/deeper/still", "empty/of/all", ".hidden", "@eaDir"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "train" / "c" / "deeper" / "1.png").write_bytes(b"-")
+    (tmp_path / "a" / ".DS_Store").write_bytes(b"-")
+    assert LocalTree(tmp_path).empty_folders() == ["a", "empty", "empty/of", "train/b"]
