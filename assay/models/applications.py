@@ -68,6 +68,20 @@ class BackboneOptions(ModelOptions):
     dropout: float = Field(0.5, ge=0, lt=1, description="fraction dropped before the output")
 
 
+def backbone_fits(name: str, input_shape: tuple[int, ...], options: object) -> None:
+    """Check that an image is large enough for a backbone.
+
+    Raises:
+        InputError: It is not; the least size is named.
+    """
+    least, sides = BACKBONES[name].least_side, input_shape[:2]
+    if min(sides) < least:
+        raise InputError(
+            f"model {name}: an input of {sides[0]}x{sides[1]} is too small, its last strided layer would be left "
+            f"with nothing. Give at least {least}x{least}, or a smaller network."
+        )
+
+
 def backbone_features(inputs: Any, spec: Spec, how: BackbonePreprocessing) -> Any:
     """Build a backbone without its head, flat in the graph, on its preprocessing.
 
@@ -78,19 +92,11 @@ def backbone_features(inputs: Any, spec: Spec, how: BackbonePreprocessing) -> An
 
     Returns:
         The backbone's last feature map (N, height, width, channels), a Keras tensor.
-
-    Raises:
-        InputError: The image is too small for the backbone.
     """
     import keras
 
     backbone = BACKBONES[spec.name]
     sides = spec.input_shape[:2]
-    if min(sides) < backbone.least_side:
-        raise InputError(
-            f"model {spec.name}: an input of {sides[0]}x{sides[1]} is too small, its last strided layer would be left "
-            f"with nothing. Give at least {backbone.least_side}x{backbone.least_side}, or a smaller network."
-        )
     x = preprocess(inputs, spec, how, backbone.mode)
     base = getattr(keras.applications, backbone.constructor)(
         include_top=False, weights=None, input_tensor=x, input_shape=(*sides, 3)
@@ -126,5 +132,6 @@ for _name, _backbone in BACKBONES.items():
             family="applications",
             options=BackboneOptions,
             pretrained=True,
+            fits=backbone_fits,
             summary=f"{_backbone.constructor} of keras.applications under a pooled head",
         )(_build)

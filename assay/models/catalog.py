@@ -83,6 +83,8 @@ class Spec:
 
 # (raw inputs, specification, checked options) -> probabilities. Keras tensors are of type Any to the type checker.
 Builder = Callable[[Any, Spec, Any], Any]
+# (name, input shape, checked options): raises InputError where such an input is too small for the network.
+Fits = Callable[[str, tuple[int, ...], Any], None]
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Entry:
         pretrained: Whether ImageNet weights exist for it.
         options: The class of its options.
         builder: The function that builds it.
+        fits: The function that refuses an input which is too small, without Keras; None: any will do.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Entry:
     pretrained: bool
     options: type[ModelOptions]
     builder: Builder
+    fits: Fits | None = None
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -119,13 +123,14 @@ def register(
     summary: str,
     kind: Kind = "image",
     pretrained: bool = False,
+    fits: Fits | None = None,
 ) -> Callable[[Builder], Builder]:
     """Return a decorator that registers a builder under ``name``; see `Entry` for the arguments."""
 
     def decorate(builder: Builder) -> Builder:
         if name in _ENTRIES:
             raise ValueError(f"Two models are registered as '{name}'.")
-        _ENTRIES[name] = Entry(name, family, kind, summary, pretrained, options, builder)
+        _ENTRIES[name] = Entry(name, family, kind, summary, pretrained, options, builder, fits)
         return builder
 
     return decorate
@@ -211,7 +216,39 @@ def build_model(
 
     entry = find_model(name)
     resolved = check_options(entry.name, options or {})
+    shape = check_input(entry.name, input_shape, options or {})
+    check_classes(entry.name, num_classes, output)
+    spec = Spec(entry.name, shape, num_classes, output, channel_mean, channel_std, whitening)
+    with _seeded(seed):
+        inputs = keras.Input(shape, name="input", dtype="float32")
+        return keras.Model(inputs, entry.builder(inputs, spec, resolved), name=entry.name)
+
+
+def check_input(name: str, input_shape: tuple[int, ...], options: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the shape of a model's input, checked without building the model.
+
+    Args:
+        name: A registered name.
+        input_shape: (height, width, channels) of an image or (time, channels) of a sensor window.
+        options: The model's options by name.
+
+    Raises:
+        InputError: The model takes the other kind of input, or a larger one.
+    """
+    entry = find_model(name)
     shape = _check_shape(entry, input_shape)
+    if entry.fits is not None:
+        entry.fits(entry.name, shape, check_options(name, options))
+    return shape
+
+
+def check_classes(name: str, num_classes: int, output: Output) -> None:
+    """Check that a model can tell so many classes apart with such an output.
+
+    Raises:
+        InputError: It cannot.
+    """
+    entry = find_model(name)
     if num_classes < 2:
         raise InputError(f"model {entry.name}: a classifier needs at least two classes. Received: {num_classes}")
     if output not in ("softmax", "sigmoid"):
@@ -220,10 +257,6 @@ def build_model(
         raise InputError(
             f"model {entry.name}: a sigmoid output is for two classes. Received: {num_classes} classes; use softmax."
         )
-    spec = Spec(entry.name, shape, num_classes, output, channel_mean, channel_std, whitening)
-    with _seeded(seed):
-        inputs = keras.Input(shape, name="input", dtype="float32")
-        return keras.Model(inputs, entry.builder(inputs, spec, resolved), name=entry.name)
 
 
 @contextmanager

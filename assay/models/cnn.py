@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from assay.models.catalog import ModelOptions, Spec, register
+from assay.models.catalog import Fits, ModelOptions, Spec, register
 from assay.models.geometry import Window, require_fit
 from assay.models.heads import output_layer
 from assay.models.preprocessing import Preprocessing, preprocess
@@ -39,6 +39,24 @@ class GeneralCnnOptions(CnnOptions):
     pooling: Literal["flatten", "average"] = Field("flatten", description="how the last block meets the dense layer")
 
 
+def _fits(blocks: tuple[int, ...] | None) -> Fits:
+    """Return what refuses too small an image; ``blocks`` as for `_plain`, None: as the options say."""
+
+    def fits(name: str, input_shape: tuple[int, ...], options: CnnOptions) -> None:
+        general = options if isinstance(options, GeneralCnnOptions) else None
+        own = (general.convolutions,) * general.depth if general else blocks or ()
+        kernel, windows = (options.kernel, options.kernel), []
+        for block, convolutions in enumerate(own, start=1):
+            for convolution in range(1, convolutions + 1):
+                stride = general.stride if general and block == convolution == 1 else 1
+                padding = general.padding if general else "valid"
+                windows.append(Window(f"block{block}_conv{convolution}", kernel, (stride, stride), padding))
+            windows.append(Window(f"block{block}_pool", (POOL, POOL), (POOL, POOL)))
+        require_fit(name, input_shape, windows)
+
+    return fits
+
+
 def _plain(inputs: Any, spec: Spec, options: CnnOptions, blocks: tuple[int, ...]) -> Any:
     """Build one of the notes' networks: ``blocks`` says how many convolutions stand before each pool."""
     general = GeneralCnnOptions(**options.model_dump(), depth=len(blocks), padding="valid")
@@ -51,14 +69,6 @@ def _build(inputs: Any, spec: Spec, options: GeneralCnnOptions, blocks: tuple[in
     from assay.models.dropout import ByteDropout
 
     kernel = (options.kernel, options.kernel)
-    windows = []
-    for block, convolutions in enumerate(blocks, start=1):
-        for convolution in range(1, convolutions + 1):
-            stride = options.stride if block == convolution == 1 else 1
-            windows.append(Window(f"block{block}_conv{convolution}", kernel, (stride, stride), options.padding))
-        windows.append(Window(f"block{block}_pool", (POOL, POOL), (POOL, POOL)))
-    require_fit(spec.name, spec.input_shape, windows)
-
     x = preprocess(inputs, spec, options.preprocessing)
     for block, convolutions in enumerate(blocks, start=1):
         filters = options.width * 2 ** (block - 1)
@@ -95,31 +105,57 @@ def _build(inputs: Any, spec: Spec, options: GeneralCnnOptions, blocks: tuple[in
     return output_layer(x, spec, options)
 
 
-@register("cnn3", family="cnn", options=CnnOptions, summary="three convolutions, a pool after each, Dense 64")
+@register(
+    "cnn3",
+    family="cnn",
+    options=CnnOptions,
+    fits=_fits((1, 1, 1)),
+    summary="three convolutions, a pool after each, Dense 64",
+)
 def cnn3(inputs: Any, spec: Spec, options: CnnOptions) -> Any:
     """Conv 32 / 64 / 128. 912,642 parameters at 96x96x3 with two classes."""
     return _plain(inputs, spec, options, (1, 1, 1))
 
 
-@register("cnn4", family="cnn", options=CnnOptions, summary="four convolutions (1, 2, 1), Dense 64")
+@register(
+    "cnn4", family="cnn", options=CnnOptions, fits=_fits((1, 2, 1)), summary="four convolutions (1, 2, 1), Dense 64"
+)
 def cnn4(inputs: Any, spec: Spec, options: CnnOptions) -> Any:
     """Conv 32 / 64 64 / 128. 793,922 parameters at 96x96x3 with two classes."""
     return _plain(inputs, spec, options, (1, 2, 1))
 
 
-@register("cnn6", family="cnn", options=CnnOptions, summary="six convolutions, two before each pool, Dense 64")
+@register(
+    "cnn6",
+    family="cnn",
+    options=CnnOptions,
+    fits=_fits((2, 2, 2)),
+    summary="six convolutions, two before each pool, Dense 64",
+)
 def cnn6(inputs: Any, spec: Spec, options: CnnOptions) -> Any:
     """Conv 32 32 / 64 64 / 128 128. 811,490 parameters at 96x96x3 with two classes."""
     return _plain(inputs, spec, options, (2, 2, 2))
 
 
-@register("cnn9", family="cnn", options=CnnOptions, summary="nine convolutions, three before each pool, Dense 64")
+@register(
+    "cnn9",
+    family="cnn",
+    options=CnnOptions,
+    fits=_fits((3, 3, 3)),
+    summary="nine convolutions, three before each pool, Dense 64",
+)
 def cnn9(inputs: Any, spec: Spec, options: CnnOptions) -> Any:
     """Conv 32x3 / 64x3 / 128x3. 775,874 parameters at 96x96x3 with two classes."""
     return _plain(inputs, spec, options, (3, 3, 3))
 
 
-@register("cnn", family="cnn", options=GeneralCnnOptions, summary="a CNN of any width, depth and kernel (searched)")
+@register(
+    "cnn",
+    family="cnn",
+    options=GeneralCnnOptions,
+    fits=_fits(None),
+    summary="a CNN of any width, depth and kernel (searched)",
+)
 def cnn(inputs: Any, spec: Spec, options: GeneralCnnOptions) -> Any:
     """A plain CNN whose shape is given by its options."""
     return _build(inputs, spec, options, (options.convolutions,) * options.depth)

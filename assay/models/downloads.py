@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import io
 import os
 import socket
@@ -94,6 +95,15 @@ def wheel_vgg16() -> list[npt.NDArray[np.float32]]:
             # ONNX orders a kernel output, input, height, width; Keras height, width, input, output.
             arrays += [kernel.transpose(2, 3, 1, 0), bias]
     return arrays
+
+
+def has_wheel() -> bool:
+    """Return whether `wheel_vgg16` has what it needs."""
+    try:
+        there = Path(str(importlib.metadata.distribution(WHEEL).locate_file(WHEEL_FILE))).is_file()
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return there and importlib.util.find_spec("onnx") is not None
 
 
 def require_network() -> None:

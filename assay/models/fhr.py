@@ -53,13 +53,22 @@ class FhrMlpOptions(FhrOptions):
     dropout: float = Field(0.4, ge=0, lt=1, description="fraction dropped after each of them")
 
 
-@register("fhr_cnn1", family="fhr", options=FhrCnn1Options, summary="one 10x20 convolution, stride 4x8, and a pool")
+def _fits_1(name: str, input_shape: tuple[int, ...], options: FhrCnn1Options) -> None:
+    windows = [Window("conv1", options.kernel, options.strides), Window("pool", options.pool, options.pool)]
+    require_fit(name, input_shape, windows)
+
+
+@register(
+    "fhr_cnn1",
+    family="fhr",
+    options=FhrCnn1Options,
+    fits=_fits_1,
+    summary="one 10x20 convolution, stride 4x8, and a pool",
+)
 def fhr_cnn1(inputs: Any, spec: Spec, options: FhrCnn1Options) -> Any:
     """Conv 3 (10,20) stride (4,8); MaxPool (4,4); output. 3,713 parameters at 240x1201x1 with two classes."""
     from keras import layers
 
-    windows = [Window("conv1", options.kernel, options.strides), Window("pool", options.pool, options.pool)]
-    require_fit(spec.name, spec.input_shape, windows)
     x = preprocess(inputs, spec, options.preprocessing)
     x = _convolution(options.filters, options.kernel, options.strides, "conv1", options)(x)
     x = layers.MaxPooling2D(options.pool, name="pool")(x)
@@ -67,7 +76,14 @@ def fhr_cnn1(inputs: Any, spec: Spec, options: FhrCnn1Options) -> Any:
     return output_layer(_dense(x, options, options.dense, options.dropout), spec, options)
 
 
-@register("fhr_cnn2", family="fhr", options=FhrCnn2Options, summary="two 10x20 convolutions, a pool, Dense 128")
+def _fits_2(name: str, input_shape: tuple[int, ...], options: FhrCnn2Options) -> None:
+    windows = [Window("conv1", options.kernel, options.strides), Window("conv2", options.second_kernel, (1, 1))]
+    require_fit(name, input_shape, windows)
+
+
+@register(
+    "fhr_cnn2", family="fhr", options=FhrCnn2Options, fits=_fits_2, summary="two 10x20 convolutions, a pool, Dense 128"
+)
 def fhr_cnn2(inputs: Any, spec: Spec, options: FhrCnn2Options) -> Any:
     """Conv 4 (10,20) stride (4,8); Conv 8 (10,20); MaxPool (4,4) stride 1 same; Dense 128; output.
 
@@ -75,8 +91,6 @@ def fhr_cnn2(inputs: Any, spec: Spec, options: FhrCnn2Options) -> Any:
     """
     from keras import layers
 
-    windows = [Window("conv1", options.kernel, options.strides), Window("conv2", options.second_kernel, (1, 1))]
-    require_fit(spec.name, spec.input_shape, windows)
     x = preprocess(inputs, spec, options.preprocessing)
     x = _convolution(options.filters, options.kernel, options.strides, "conv1", options)(x)
     x = _convolution(options.second_filters, options.second_kernel, (1, 1), "conv2", options)(x)

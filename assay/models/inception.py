@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from assay.models.applications import BackboneOptions, backbone_features
+from assay.models.applications import BackboneOptions, backbone_features, backbone_fits
 from assay.models.catalog import Spec, register
 from assay.models.heads import output_layer, pooled_head
 
@@ -23,6 +23,7 @@ class InceptionOptions(BackboneOptions):
     family="inception",
     options=InceptionOptions,
     pretrained=True,
+    fits=backbone_fits,
     summary="InceptionV3 under global average pooling and Dense 1024",
 )
 def inception_v3(inputs: Any, spec: Spec, options: InceptionOptions) -> Any:

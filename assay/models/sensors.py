@@ -36,14 +36,7 @@ class LstmOptions(SensorOptions):
     units: int = Field(128, ge=1, le=8192, description="units of the LSTM")
 
 
-@register("conv1d", family="sensors", kind="sensor", options=Conv1dOptions, summary="four convolutions along time")
-def conv1d(inputs: Any, spec: Spec, options: Conv1dOptions) -> Any:
-    """Conv1D 100x10 twice, MaxPool 3, Conv1D 160x10 twice, average pooling, dropout 0.5, output.
-
-    520,486 parameters for 80 steps of 3 channels with six classes.
-    """
-    from keras import layers
-
+def _fits(name: str, input_shape: tuple[int, ...], options: Conv1dOptions) -> None:
     windows = [
         Window("conv1", (options.kernel,), (1,)),
         Window("conv2", (options.kernel,), (1,)),
@@ -51,7 +44,19 @@ def conv1d(inputs: Any, spec: Spec, options: Conv1dOptions) -> Any:
         Window("conv3", (options.kernel,), (1,)),
         Window("conv4", (options.kernel,), (1,)),
     ]
-    require_fit(spec.name, spec.input_shape, windows)
+    require_fit(name, input_shape, windows)
+
+
+@register(
+    "conv1d", family="sensors", kind="sensor", options=Conv1dOptions, fits=_fits, summary="four convolutions along time"
+)
+def conv1d(inputs: Any, spec: Spec, options: Conv1dOptions) -> Any:
+    """Conv1D 100x10 twice, MaxPool 3, Conv1D 160x10 twice, average pooling, dropout 0.5, output.
+
+    520,486 parameters for 80 steps of 3 channels with six classes.
+    """
+    from keras import layers
+
     x = preprocess(inputs, spec, options.preprocessing)
     for number in (1, 2, 3, 4):
         filters = options.filters if number <= 2 else options.second_filters

@@ -7,13 +7,35 @@ trains: its statistics were estimated on millions of images, and a small data se
 
 from __future__ import annotations
 
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assay.errors import InputError, did_you_mean
+from assay.errors import AssayError, InputError, did_you_mean, shortened
+from assay.hashing import code_version, hash_json
 from assay.models.heads import HEAD_PREFIX
 from assay.models.preprocessing import PREPROCESSING_PREFIX
 from assay.models.summary import count_parameters, layer_flops
+from assay.storage.cache import cache_folder
+from assay.storage.files import new_file
+
+# Convolutions of each block, which ends in a pool.
+VGG_CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+_PRINT_LAYERS = """
+import json, sys
+from assay.observability.quiet import silence_tensorflow
+silence_tensorflow()
+from assay.models.catalog import build_model, find_model
+from assay.models.transfer import base_layers
+name, options = sys.argv[1], json.loads(sys.argv[2])
+shape = (160, 160, 3) if find_model(name).kind == "image" else (2000, 3)
+model = build_model(name, shape, 2, options=options, channel_mean=(0.0,) * 3, channel_std=(1.0,) * 3)
+print(json.dumps([layer.name for layer in base_layers(model)]))
+"""
 
 
 @dataclass(frozen=True)
@@ -63,15 +85,48 @@ def base_index(model: Any, layer: str | int) -> int:
     Raises:
         InputError: An unknown name (the nearest are offered) or an index outside of the base.
     """
-    names = [member.name for member in base_layers(model)]
+    return layer_index(model.name, [member.name for member in base_layers(model)], layer)
+
+
+def base_layer_names(name: str, options: Mapping[str, Any]) -> list[str]:
+    """Return the names of the layers of a registered model's base, the input first, as `base_layers` orders them.
+
+    Those of VGG are known; any other network is built for it, once on a machine, by a process of its own: this one
+    may have no other use for TensorFlow.
+
+    Args:
+        name: A registered name.
+        options: The model's options by name.
+
+    Raises:
+        AssayError: The network cannot be built.
+    """
+    if name in VGG_CONVOLUTIONS:
+        blocks = enumerate(VGG_CONVOLUTIONS[name], start=1)
+        layers = [[*(f"block{b}_conv{c}" for c in range(1, count + 1)), f"block{b}_pool"] for b, count in blocks]
+        return ["input", *itertools.chain.from_iterable(layers)]
+    known = cache_folder("layers") / f"{name}-{hash_json([dict(options), code_version()])[:16]}.json"
+    if not known.is_file():
+        command = [sys.executable, "-c", _PRINT_LAYERS, name, json.dumps(dict(options))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        if done.returncode:
+            raise AssayError(f"model {name}: cannot be built ({shortened(done.stderr.strip()[-300:])}).")
+        with new_file(known) as stage:
+            stage.write_text(done.stdout.strip().splitlines()[-1], encoding="utf-8")
+    names: list[str] = json.loads(known.read_text(encoding="utf-8"))
+    return names
+
+
+def layer_index(model: str, names: Sequence[str], layer: str | int) -> int:
+    """Return the index of a layer among the names of a base's layers; see `base_index`."""
     if isinstance(layer, str):
         if layer in names:
             return names.index(layer)
         hint = did_you_mean(layer, names) or f" The first and last are '{names[1]}' and '{names[-1]}'."
-        raise InputError(f"model {model.name}: its base has no layer '{layer}'.{hint}")
+        raise InputError(f"model {model}: its base has no layer '{layer}'.{hint}")
     if not -len(names) <= layer < len(names):
         raise InputError(
-            f"model {model.name}: its base has {len(names)} layers, indices 0 to {len(names) - 1} "
+            f"model {model}: its base has {len(names)} layers, indices 0 to {len(names) - 1} "
             f"(or -{len(names)} to -1 from the end). Received: {layer}"
         )
     return layer % len(names)

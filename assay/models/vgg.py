@@ -31,11 +31,18 @@ class VggOptions(ModelOptions):
     dropout: float = Field(0.5, ge=0, lt=1, description="fraction dropped before the output")
 
 
-@register("vgg16", family="vgg", options=VggOptions, pretrained=True, summary="VGG16 under a flat or pooled head")
-@register("vgg19", family="vgg", options=VggOptions, pretrained=True, summary="VGG19 under a flat or pooled head")
+def _fits(name: str, input_shape: tuple[int, ...], options: VggOptions) -> None:
+    require_fit(name, input_shape, POOLS)
+
+
+@register(
+    "vgg16", family="vgg", options=VggOptions, pretrained=True, fits=_fits, summary="VGG16 under a flat or pooled head"
+)
+@register(
+    "vgg19", family="vgg", options=VggOptions, pretrained=True, fits=_fits, summary="VGG19 under a flat or pooled head"
+)
 def vgg(inputs: Any, spec: Spec, options: VggOptions) -> Any:
     """VGG's convolutions and a head; VGG16 with the flat one has 15,895,874 parameters at 96x96x3, two classes."""
-    require_fit(spec.name, spec.input_shape, POOLS)
     features = backbone_features(inputs, spec, options.preprocessing)
     if options.head == "flatten":
         head = _flat_head(features, options)

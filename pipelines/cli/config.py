@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from assay.errors import InputError
 from pipelines.cli.options import ConfigArgument, DataOption, SetOption, WeightsOption, load
 
 config_app = typer.Typer(name="config", no_args_is_help=True, help="Show and check configs.")
@@ -22,9 +23,18 @@ def config_show(
 
 
 @config_app.command("check")
-def config_check(config: ConfigArgument, overrides: SetOption = None) -> None:
-    """Check a config and say nothing more than whether it is right."""
-    resolved = load(config, None, None, overrides)
+def config_check(
+    config: ConfigArgument, data: DataOption = None, weights: WeightsOption = None, overrides: SetOption = None
+) -> None:
+    """Hold a config against all that a run of it needs, the source's names included; list what is wrong."""
+    from assay.check import check_config
+
+    resolved = load(config, data, weights, overrides)
+    problems = check_config(resolved)
+    for problem in problems:
+        typer.echo(f"{config}: {problem}", err=True)
+    if problems:
+        raise typer.Exit(InputError.exit_code)
     typer.echo(f"{config}: right (version {resolved.version}, model {resolved.name})")
 
 

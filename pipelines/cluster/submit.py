@@ -66,11 +66,13 @@ def submit(
 
 
 def for_cluster(config: RunConfig, settings: Settings) -> RunConfig:
-    """Return the config with the settings' storage, once nothing in it is on this machine alone.
+    """Return the config with the settings' storage, once a run of it can begin and needs nothing of this machine alone.
 
     Raises:
-        InputError: A path that pods cannot see.
+        InputError: A path that pods cannot see, or what a step would refuse.
     """
+    from assay.check import require_config
+
     root = settings.storage_root or config.storage.root
     if not is_remote(root):
         raise InputError(
@@ -89,7 +91,9 @@ def for_cluster(config: RunConfig, settings: Settings) -> RunConfig:
             f"finetune.weights: pods cannot see a file of this machine. Received: {weights}. "
             "Give imagenet, which is in the image, or copy it and give its gs:// URI."
         )
-    return config.model_copy(update={"storage": config.storage.model_copy(update={"root": root})})
+    config = config.model_copy(update={"storage": config.storage.model_copy(update={"root": root})})
+    require_config(config, here=False)
+    return config
 
 
 def upload_graph(cluster: Cluster, config: RunConfig, *, skip_unchanged: bool = False) -> PipelineVersion:

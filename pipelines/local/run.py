@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from rich.console import Console
 
 from assay.config import RunConfig, dump_config
+from assay.config.schemes import scheme_of
 from assay.errors import AssayError, InputError
 from assay.observability.parent import PARENT_VARIABLE
 from assay.observability.progress import EVENTS_VARIABLE
@@ -71,12 +72,17 @@ def run_locally(
         Where the results are and which steps were reused.
 
     Raises:
+        InputError: The config asks for what is not there; nothing has been written then.
         AssayError: A step failed; the message is that step's own line.
     """
+    from assay.check import require_config
     from pipelines.local.console import EventDisplay
 
     force = check_forced(config, force)
+    if scheme_of(str(runs_dir)) is not None:
+        raise InputError(f"--runs: a folder of this machine. Received: {runs_dir}. storage.root may be gs://...")
     config = with_absolute_paths(config)
+    require_config(config)
     runs_dir = runs_dir.resolve()
     containers = Containers.of(image, config, runs_dir) if image else None
     run_dir = _new_run_dir(runs_dir, config.name)

@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from assay.config import RunConfig
+from assay.config import CANDIDATES, RunConfig
+from assay.errors import InputError
 from assay.observability.progress import EVENTS_VARIABLE
 from assay.sweep.run import SweepOutcome, Worker, run_sweep
 from assay.sweep.spec import Sweep, resolve
@@ -47,12 +48,31 @@ def run_sweep_locally(
     """
     base = with_absolute_paths(sweep.base)
     placed = resolve(sweep.spec, base, sweep.spec.name)
+    _require_rows(placed)
     rows, runs = len(sweep.rows), len(sweep.rows) * len(sweep.spec.seeds)
     console.print(
         f"[bold]{sweep.spec.name}[/bold]: {rows} rows, {runs} runs on {escape(base.data.source)}", soft_wrap=True
     )
     with shown_events(base, console):
         return run_sweep(placed, runs_dir.resolve(), worker, deadline, seeds)
+
+
+def _require_rows(sweep: Sweep) -> None:
+    """Raise unless every row can begin; the source is looked at once.
+
+    Raises:
+        InputError: Naming the row.
+    """
+    from assay.check import check_config, look_at_source
+
+    known = look_at_source(sweep.base.data)
+    for row in sweep.rows:
+        others = [name for name in CANDIDATES if name != sweep.spec.candidate]
+        alone = {name: getattr(row.config, name).model_copy(update={"enabled": False}) for name in others}
+        wanted = getattr(row.config, sweep.spec.candidate).model_copy(update={"enabled": True})
+        found = check_config(row.config.model_copy(update={**alone, sweep.spec.candidate: wanted}), known=known)
+        if found:
+            raise InputError(f"{sweep.spec.name}: row {row.number}: {found[0]}")
 
 
 def print_sweep(console: Console, outcome: SweepOutcome) -> None:
