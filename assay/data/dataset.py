@@ -214,6 +214,12 @@ class Dataset:
     group_column: str | None
     description: Mapping[str, Any]
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a step's metadata say of the dataset: its fingerprint, and of two classes the one to detect."""
+        positive = {"positive_class": self.classes[self.positive_index]} if len(self.classes) == 2 else {}
+        return {"dataset_fingerprint": self.fingerprint, **positive}
+
     @classmethod
     def open(cls, root: Path | str) -> Dataset:
         """Read dataset.json; the splits are mapped when they are first asked for.

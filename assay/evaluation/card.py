@@ -32,7 +32,8 @@ def render_leaderboard(evaluation: Evaluation) -> str:
         text = f"{numbers.score(views.metrics.values['auc'])} ({numbers.interval_of(views.intervals['auc'])})"
         lines.append(f"| {evaluation.best.name}, mean of {views.views} views | | {text} | | | | |")
     chosen = "log loss" if evaluation.chosen_by == "val_log_loss" else "AUC"
-    lines += ["", f"★ best by validation {chosen}. {words.how_intervals(evaluation)}.", ""]
+    detects = f" Positive, what sensitivity is of: {cell(evaluation.positive_class)}." if evaluation.binary else ""
+    lines += ["", f"★ best by validation {chosen}.{detects} {words.how_intervals(evaluation)}.", ""]
     return "\n".join(lines)
 
 

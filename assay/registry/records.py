@@ -60,6 +60,7 @@ class RunRecord(StoredRecord):
     dataset_fingerprint: str
     test_fingerprint: str = Field(description="of the test cases and their labels")
     test_images: int
+    positive_class: str = Field("", description="of two classes the one that sensitivity is of; empty: more classes")
     confidence: float = Field(description="level of the intervals")
     code_version: str
     image: str
@@ -107,6 +108,7 @@ def make_record(
         dataset_fingerprint=dataset.fingerprint,
         test_fingerprint=comparison["test"]["fingerprint"],
         test_images=comparison["test"]["images"],
+        positive_class=comparison.get("positive_class") or "",
         confidence=comparison["intervals"]["confidence"],
         code_version=code_version(),
         image=os.environ.get("ASSAY_IMAGE", "local"),

@@ -57,7 +57,7 @@ def preprocess(*, data: str, snapshot: str, seed: int, runtime: str, dataset_pat
         record.metadata["data"] = config.fingerprint()
         result = run(config, snapshot, Path(dataset_path), int(seed), parse(RuntimeConfig, runtime).workers)
         record.metrics.update(result.metrics)
-        record.metadata["dataset_fingerprint"] = result.dataset.fingerprint
+        record.metadata.update(result.dataset.identity)
     return record
 
 
@@ -101,7 +101,7 @@ def merge_shards(*, shards: list[str], dataset_path: str) -> StepRecord:
                 raise InputError(f"part {number} of the dataset is gone from storage ({uri}). {NO_CACHE}.") from error
         result = run(folders, Path(dataset_path))
         record.metrics.update(result.metrics)
-        record.metadata["dataset_fingerprint"] = result.dataset.fingerprint
+        record.metadata.update(result.dataset.identity)
     return record
 
 

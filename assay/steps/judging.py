@@ -25,6 +25,7 @@ def evaluate(
     scores_path: str,
 ) -> StepRecord:
     """Judge the candidates on the test split."""
+    from assay.data.dataset import Dataset
     from assay.evaluation.evaluate import evaluate as run
     from assay.training.checkpoint import release_checkpoints
 
@@ -43,6 +44,7 @@ def evaluate(
         shutil.copyfile(out / "leaderboard.md", leaderboard_path)
         record.scores.update(finite(result.metrics))
         record.metadata["best"] = result.best
+        record.metadata.update(Dataset.open(Path(dataset_path)).identity)
         # Kubeflow keeps these in metadata and leaves their paths empty; the local cache takes a task without the files
         # for not done.
         write_marker(classification_path, {})

@@ -105,6 +105,7 @@ def print_version(console: Console, storage: str, name: str, number: str | None)
         "created": version.created,
         "architecture": f"{info.name}, {info.parameters:,} parameters",
         "classes": ", ".join(info.classes),
+        **({"positive class": info.classes[info.positive_index]} if len(info.classes) == 2 else {}),
         "input": " x ".join(map(str, info.input_shape)),
         "threshold": f"{info.threshold:.4f}",
         "temperature": f"{info.temperature:.4f}",

@@ -170,7 +170,9 @@ def print_summary(console: Console, evaluation_dir: Path, promotion_dir: Path, r
         cells = [_with_interval(row, metric) for metric in ("auc", "accuracy", "sensitivity", "specificity")]
         table.add_row(row["name"] + (" *" if best else ""), *cells, style="bold" if best else "")
     console.print(table)
-    console.print("[dim]* the candidate: best on the validation split. Brackets: 95% intervals.[/dim]")
+    positive = comparison.get("positive_class")
+    detects = f" Sensitivity is of {escape(positive)}." if positive else ""
+    console.print(f"[dim]* the candidate: best on the validation split. Brackets: 95% intervals.{detects}[/dim]")
     console.print(f"\n[bold]Champion:[/bold] {escape(decision['reason'])}", highlight=False)
     console.print("[bold]Report:[/bold] ", end="")
     console.print(str(report), markup=False, soft_wrap=True)

@@ -54,7 +54,10 @@ FINETUNE = {"weights": "none", "model": {"name": "vgg16"}}
         ({"data": {"source": "demo://tissue?images=60", "classes": ["tumor", "x"]}}, "has the label 'x'"),
         ({"data": {"source": "demo://fhr?images=60", "kind": "sensor"}}, "Set data.kind: image"),
         ({"augment": {"ablation": {"enabled": True, "model": "compct"}}}, "augment.ablation.model: model 'compct'"),
-        ({"augment": {"policy": {"color_jitter": {"hue": 0.1}}}, "data": {**TISSUE, "color_mode": "grayscale"}}, "colour"),
+        (
+            {"augment": {"policy": {"color_jitter": {"hue": 0.1}}}, "data": {**TISSUE, "color_mode": "grayscale"}},
+            "augment.policy.color_jitter needs colour images",
+        ),
         ({"augment": {"policy": {"quarter_turns": True}}, "data": {**TISSUE, "image_size": [64, 96]}}, "needs square"),
         ({"runtime": {"cache_dir": "gs://bucket/x"}}, "runtime.cache_dir: a folder of the machine"),
     ],

@@ -132,6 +132,7 @@ def test_the_leaderboard_is_a_markdown_table_with_the_best_marked(evaluation):
     assert all(line.count("|") == columns for line in lines[:4])
     assert lines[2].startswith("| **search** (cnn) ★ |") and lines[3].startswith("| **baseline**")
     assert re.search(r"\d\.\d{3} \(\d\.\d{3}–\d\.\d{3}\)", lines[2])
+    assert f"Positive, what sensitivity is of: {evaluation.positive_class}." in lines[-1]
 
 
 def test_the_card_has_its_parts_and_whole_tables(evaluation):
