@@ -73,7 +73,7 @@ requirements: $(VENV)/.python ## Pin requirements/*.in into *.txt
 
 ##@ run
 
-.PHONY: run sweep experiments bench compile preflight submit schedule compare
+.PHONY: run sweep experiments bench check-statistics compile preflight submit schedule compare
 run: $(VENV)/.run ## Run the pipeline here [CONFIG= DATA= WEIGHTS= SET="key=value ..." RUNS=]
 	@$(BIN)/assay run "$(CONFIG)" $(run_options)
 
@@ -85,6 +85,9 @@ experiments: $(VENV)/.run ## Measure docs/experiments.md, or what is left [DATA=
 
 bench: $(VENV)/.run ## Measure speed against the notes' way into docs/performance.md [QUICK=1 WEIGHTS=]
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+check-statistics: $(VENV)/.run ## Simulate what intervals cover and what is promoted, into docs/statistics.md [ROUNDS=1000]
+	@$(BIN)/python -m bench.statistics $(if $(ROUNDS),--rounds $(ROUNDS))
 
 compile: $(VENV)/.run ## Write the pipelines as Kubeflow YAML into build/
 	@$(BIN)/assay compile "$(CONFIG)" --output build/training.yaml

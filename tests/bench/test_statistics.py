@@ -1,0 +1,27 @@
+"""The page of simulations: every kind of data set stands on it, with what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.statistics.__main__ import main
+from bench.statistics.simulate import cells, false_promotions, power
+
+
+def test_the_page_has_a_figure_for_every_kind_of_data_set(tmp_path: Path) -> None:
+    page = tmp_path / "statistics.md"
+    assert main(["--rounds", "2", "--workers", "1", "--page", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith(("| 8 |", "| 20 |", "| 60 |"))]
+    shown = sum(cell.count(", ") for row in rows for cell in row.split("|"))
+    assert shown == len(cells())
+
+
+def test_a_level_spent_over_looks_holds_where_the_whole_level_each_time_does_not() -> None:
+    found = false_promotions(52, 4000, one_test_set=False)
+    assert found["spent over looks"] <= 0.05 < 0.8 < found["at each look"]
+
+
+def test_a_larger_gain_is_found_more_often_and_an_early_look_finds_more() -> None:
+    assert power(0.03, 0.9, 400, 1, 200) > power(0.0, 0.9, 400, 1, 200)
+    assert power(0.03, 0.9, 400, 1, 200) >= power(0.03, 0.9, 400, 52, 200)
