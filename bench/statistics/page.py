@@ -24,8 +24,8 @@ def to_page(
         "## What 95% intervals cover",
         "",
         f"{rounds:,} data sets a row; a group has {MEAN_SIZE} cases in the mean, which share {CORRELATION:.0%} of "
-        "their noise. Uneven: sizes are log-normal. Width: in units of an oracle's interval, the central 95% of the values "
-        f"themselves; above {WIDEST} it is marked (wide), a coverage below the target is marked (low).",
+        "their noise. Uneven: sizes are log-normal. Width: in units of an oracle's interval, the central 95% of the "
+        f"values themselves; above {WIDEST} it is marked (wide), a coverage below the target is marked (low).",
         "",
     ]
     lines += _areas([one for one in found if one.cell.metric == "auc"])
