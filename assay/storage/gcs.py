@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from assay.errors import AssayError, InputError
 from assay.storage.files import BucketNotFound, ObjectNotFound, disk_errors, new_file
-from assay.storage.objects import GCS_SCHEME, GenerationMismatch, ObjectStore, Versioned, check_name
+from assay.storage.objects import GCS_SCHEME, GenerationMismatch, ObjectStore, Stored, Versioned, check_name
 
 CONNECTIONS = 64
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
@@ -60,14 +60,16 @@ class GCSStore(ObjectStore):
         with self._errors(name):
             return bool(blob.exists(retry=self._retry))
 
-    def list(self, prefix: str = "") -> Sequence[str]:
-        """See `ObjectStore.list`."""
+    def entries(self, prefix: str = "") -> Iterator[Stored]:
+        """See `ObjectStore.entries`."""
         folder = self._full(check_name(prefix))
         start = len(self.prefix) + 1 if self.prefix else 0
         with self._errors(prefix, only_bucket=True):
             blobs = self._bucket.list_blobs(prefix=f"{folder}/" if folder else None, retry=self._retry)
             # Consoles make empty objects named `folder/` to show folders: they are no objects of ours.
-            return sorted(blob.name[start:] for blob in blobs if not blob.name.endswith("/"))
+            for blob in blobs:
+                if not blob.name.endswith("/"):
+                    yield Stored(blob.name[start:], int(blob.size), blob.updated.timestamp())
 
     def is_empty(self) -> bool:
         """Return whether there is no object under the root; no more than a page of names is asked for."""

@@ -7,12 +7,12 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from assay.errors import AssayError, InputError
 from assay.storage.files import ObjectNotFound, disk_errors, new_file
-from assay.storage.objects import GenerationMismatch, ObjectStore, Versioned, check_name
+from assay.storage.objects import GenerationMismatch, ObjectStore, Stored, Versioned, check_name
 
 # The store's own things: the lock, and files that are not whole yet.
 OWN_FOLDER = ".assay"
@@ -62,16 +62,18 @@ class LocalStore(ObjectStore):
         with disk_errors(self.path(name)):
             return self.path(name).is_file()
 
-    def list(self, prefix: str = "") -> Sequence[str]:
-        """See `ObjectStore.list`."""
+    def entries(self, prefix: str = "") -> Iterator[Stored]:
+        """See `ObjectStore.entries`."""
         top = self.path(prefix)
-        names = []
         with disk_errors(top):
             for folder, folders, files in os.walk(top, onerror=_raise_unless_missing):
                 if Path(folder) == self.directory and OWN_FOLDER in folders:
                     folders.remove(OWN_FOLDER)
-                names += [(Path(folder) / file).relative_to(self.directory).as_posix() for file in files]
-        return sorted(names)
+                for path in (Path(folder) / file for file in files):
+                    with contextlib.suppress(FileNotFoundError):  # another process may be removing it
+                        status = path.stat()
+                        name = path.relative_to(self.directory).as_posix()
+                        yield Stored(name, status.st_size, status.st_mtime)
 
     def delete(self, name: str) -> None:
         """See `ObjectStore.delete`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,21 @@ class Versioned:
 
     data: bytes
     generation: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object as a listing tells it.
+
+    Attributes:
+        name: Relative to the root.
+        size: Bytes.
+        modified: When it was last written, seconds since 1970.
+    """
+
+    name: str
+    size: int
+    modified: float
 
 
 class ObjectStore(abc.ABC):
@@ -78,8 +93,8 @@ class ObjectStore(abc.ABC):
         """Return whether there is an object of this name (a prefix is none)."""
 
     @abc.abstractmethod
-    def list(self, prefix: str = "") -> Sequence[str]:
-        """Return the sorted names of all objects under a prefix, however deep."""
+    def entries(self, prefix: str = "") -> Iterator[Stored]:
+        """Yield all objects under a prefix, however deep, in any order."""
 
     @abc.abstractmethod
     def delete(self, name: str) -> None:
@@ -96,6 +111,10 @@ class ObjectStore(abc.ABC):
         Raises:
             ObjectNotFound: There is no such object.
         """
+
+    def list(self, prefix: str = "") -> Sequence[str]:
+        """Return the sorted names of all objects under a prefix, however deep."""
+        return sorted(entry.name for entry in self.entries(prefix))
 
     def read_bytes(self, name: str) -> bytes:
         """Return an object's content; see `read`."""

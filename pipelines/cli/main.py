@@ -15,6 +15,7 @@ from pipelines.cli.compile import compile
 from pipelines.cli.config import config_app
 from pipelines.cli.data import data_app
 from pipelines.cli.experiments import experiments
+from pipelines.cli.gc import gc
 from pipelines.cli.models import models_app
 from pipelines.cli.predict import predict
 from pipelines.cli.preflight import preflight
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 for group in (config_app, data_app, models_app, registry_app, runs_app, schedule_app):
     app.add_typer(group)
-for command in (preflight, submit, compare, run, sweep, experiments, compile, predict, serve):
+for command in (preflight, submit, compare, run, sweep, experiments, compile, predict, serve, gc):
     app.command()(command)
 
 

@@ -26,7 +26,7 @@ from assay.storage.cache import FORCE_VARIABLE
 from assay.storage.open import is_remote
 from pipelines.graphs.order import enabled_candidates
 from pipelines.local.containers import Containers
-from pipelines.local.forced import check_forced, forcing
+from pipelines.local.kept import check_forced, in_use, reusing
 
 
 @dataclass
@@ -93,7 +93,7 @@ def run_locally(
     display = EventDisplay(config, console)
     started = time.monotonic()
     log_path = run_dir / "run.log"
-    with log_path.open("w", encoding="utf-8", buffering=1) as log, following(events, display):
+    with in_use(runs_dir), log_path.open("w", encoding="utf-8", buffering=1) as log, following(events, display):
         try:
             _run_graph(config, runs_dir, events, log, containers, force, skip_unchanged=skip_unchanged)
         except RuntimeError as error:
@@ -187,8 +187,7 @@ def _run_graph(
                 cache /= containers.image_id[:12]
                 runner = ended.enter_context(containers.runner(config, events.parent, cache, variables))
             local.init(runner=runner, pipeline_root=str(runs_dir / "steps"), enable_caching=True, cache_root=str(cache))
-            if force:
-                ended.enter_context(forcing(cache, force))
+            ended.enter_context(reusing(cache, force))
             pipeline(**arguments)
 
 

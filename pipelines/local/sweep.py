@@ -21,6 +21,7 @@ from assay.sweep.run import SweepOutcome, Worker, run_sweep
 from assay.sweep.spec import Sweep, resolve
 from assay.sweep.table import explanation
 from pipelines.local.console import EventDisplay
+from pipelines.local.kept import in_use
 from pipelines.local.run import environment, following, with_absolute_paths
 
 
@@ -53,7 +54,8 @@ def run_sweep_locally(
     console.print(
         f"[bold]{sweep.spec.name}[/bold]: {rows} rows, {runs} runs on {escape(base.data.source)}", soft_wrap=True
     )
-    with shown_events(base, console):
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    with in_use(runs_dir), shown_events(base, console):
         return run_sweep(placed, runs_dir.resolve(), worker, deadline, seeds)
 
 

@@ -1,5 +1,7 @@
 """Steps that are told to run again: they and what follows them, and what they give is reused from then on."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from assay.config import CANDIDATES, parse_config
 from assay.errors import InputError
 from pipelines.graphs.order import STEPS
 from pipelines.graphs.training import build_training_pipeline
-from pipelines.local.forced import ALWAYS, PARTS, check_forced, forcing
+from pipelines.local.kept import ALWAYS, PARTS, check_forced, find_steps, in_use, reusing, undisturbed
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
@@ -46,7 +48,7 @@ def test_a_forced_step_runs_again_with_what_follows_it_and_is_reused_then(tmp_pa
     ran = []
     for forced in ((), (), ("second",), ("first",), ()):
         log.write_text("")
-        with forcing(cache, forced):
+        with reusing(cache, forced):
             two(log=str(log))
         ran.append(log.read_text().split())
     assert ran == [["first", "second"], [], ["second"], ["first", "second"], []]
@@ -73,3 +75,54 @@ def test_what_cannot_be_forced_is_told_in_one_line(step: str, said: str) -> None
 
 def test_a_step_that_is_named_twice_is_forced_once() -> None:
     assert check_forced(parse_config({"version": 1}), ["search", "augment", "search"]) == ("search", "augment")
+
+
+def age(path: Path, days: float) -> None:
+    os.utime(path, (time.time() - days * 86_400,) * 2)
+
+
+def test_outputs_that_no_used_entry_of_the_cache_names_can_go(tmp_path: Path) -> None:
+    cache, log = tmp_path / "cache", tmp_path / "log"
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(tmp_path / "steps"),
+        enable_caching=True,
+        cache_root=str(cache),
+    )
+
+    def run(*forced: str) -> list[str]:
+        log.write_text("")
+        with reusing(cache, forced):
+            two(log=str(log))
+        return log.read_text().split()
+
+    assert run() == ["first", "second"]
+    for path in tmp_path.rglob("*"):
+        age(path, 50)
+    assert run("second") == ["second"]
+    assert find_steps(tmp_path, 60) == []
+    # The first step's outputs were used just now; the second's have been made anew.
+    (one,) = find_steps(tmp_path, 30)
+    assert one.kind == "outputs of a step"
+    assert Path(one.place).name == "second"
+    one.remove()
+    assert run() == []
+    for path in tmp_path.rglob("*"):
+        age(path, 50)
+    found = find_steps(tmp_path, 30)
+    assert {found.kind for found in found} == {"outputs of a step", "entry of the cache"}
+    for leftover in found:
+        leftover.remove()
+    assert run() == ["first", "second"]
+
+
+def test_a_folder_with_a_run_in_flight_is_not_undisturbed(tmp_path: Path) -> None:
+    with undisturbed(tmp_path) as alone:
+        assert alone
+    with in_use(tmp_path), in_use(tmp_path):
+        with undisturbed(tmp_path) as alone:
+            assert not alone
+    with undisturbed(tmp_path) as alone:
+        assert alone
+    with undisturbed(tmp_path / "absent") as alone:
+        assert alone

@@ -1,0 +1,49 @@
+"""The command about what nothing refers to any more: ``assay gc``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import DEFAULT_RUNS, DEFAULT_STORAGE, RunsOption, StorageOption, console
+
+MEBIBYTE = 2**20
+
+
+def gc(
+    storage: StorageOption = DEFAULT_STORAGE,
+    runs: RunsOption = DEFAULT_RUNS,
+    older_than: Annotated[
+        float, typer.Option("--older-than", min=0, help="Days; what was written or used since then stays.")
+    ] = 30.0,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove what is listed; without it nothing is.")] = False,
+) -> None:
+    """List snapshots, checkpoints, versions, outputs and caches that nothing refers to, or remove them.
+
+    Never the champion, what was champion before, or what a run in flight uses.
+    """
+    from assay.registry.garbage import find_cached, find_leftovers
+    from assay.storage.open import open_store
+    from pipelines.local.kept import find_steps, undisturbed
+
+    folder = runs.expanduser().resolve()
+    with undisturbed(folder) as alone:
+        found = [*find_leftovers(open_store(storage), older_than), *find_cached(older_than)]
+        if alone:
+            found += find_steps(folder, older_than)
+        else:
+            typer.echo(f"{runs}: a run is in flight here, so the outputs of its steps are left out", err=True)
+        terminal = console(markup=False)
+        for one in found:
+            size = f"{one.size / MEBIBYTE:>10,.1f} MiB"
+            terminal.print(f"{size}  {one.age_days:>5.0f} days  {one.kind}: {one.place} ({one.why})", soft_wrap=True)
+            if delete:
+                one.remove()
+    total = sum(one.size for one in found) / MEBIBYTE
+    if not found:
+        typer.echo(f"nothing is older than {older_than:g} days and without use")
+    elif delete:
+        typer.echo(f"removed {len(found)} things of {total:,.1f} MiB")
+    else:
+        typer.echo(f"{len(found)} things of {total:,.1f} MiB; nothing is removed without --delete")
