@@ -102,5 +102,9 @@ def test_rates_lie_on_a_scale_and_choices_on_even_steps() -> None:
 @pytest.mark.parametrize("rows", [[], ROWS[:1], ROWS[1:2]], ids=["none", "one", "a failure"])
 def test_a_page_of_hardly_any_trials_is_whole(tmp_path: Path, rows: list[TrialRow]) -> None:
     write_page(tmp_path / "trials.html", rows, "val_loss", FIELDS, budget=1, remarks=[])
-    for svg in re.findall(r"<svg.*?</svg>", (tmp_path / "trials.html").read_text(encoding="utf-8"), re.S):
-        ElementTree.fromstring(svg)
+    text = (tmp_path / "trials.html").read_text(encoding="utf-8")
+    assert re.findall(r'<tr class=".*?"><td>(.*?)</td>', text) == [row.trial for row in rows]
+    # A line for each configuration, and a curve where any trial has a score.
+    lines, curve = (ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", text, re.S))
+    assert len(lines.findall("polyline")) == len(rows)
+    assert len(curve.findall("polyline")) == any(row.completed for row in rows)

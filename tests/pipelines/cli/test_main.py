@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
+from typer.testing import CliRunner
 
-from tests.pipelines.conftest import read_graph
+from pipelines.cli.main import app
 
 ROOT = Path(__file__).parents[3]
 
@@ -27,16 +30,22 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_help_names_every_command() -> None:
-    said = assay("--help").stdout
-    for command in ("run", "compile", "submit", "runs", "config", "data", "predict", "registry"):
-        assert command in said
+def paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from paths(inner, (*path, name))
 
 
-def test_config_show_prints_the_resolved_config() -> None:
-    done = assay("config", "show", "pipelines/configs/demo.yaml", "--set", "finetune.epochs=7")
-    assert done.returncode == 0
-    assert "epochs: 7" in done.stdout
+@pytest.mark.parametrize("path", list(paths(typer.main.get_command(app))), ids=" ".join)
+def test_every_command_says_what_it_does_and_what_each_of_its_options_means(path: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, [*path, "--help"])
+    assert done.exit_code == 0, done.output
+    command: Any = typer.main.get_command(app)
+    for name in path:
+        command = command.commands[name]
+    assert command.help
+    for parameter in command.params:
+        assert parameter.help, f"{parameter.name} is not explained"
 
 
 @pytest.mark.parametrize(
@@ -63,14 +72,3 @@ def test_errors_are_one_line() -> None:
     (line,) = done.stderr.strip().splitlines()
     assert "finetune.epoch" in line
     assert "'epochs'" in line
-
-
-def test_compile_writes_the_graph(tmp_path: Path) -> None:
-    done = assay("compile", "pipelines/configs/demo.yaml", "--output", str(tmp_path / "graph.yaml"))
-    assert done.returncode == 0, done.stderr
-    graphs = [read_graph(tmp_path / name) for name in ("graph.yaml", "sweep.yaml")]
-    assert [graph.parsed()[0].pipeline_info.name for graph in graphs] == ["assay-training", "assay-sweep"]
-    # As the cluster runs them: on its pools, in the images of this commit.
-    for graph, task in zip(graphs, ("finetune", "sweep-row"), strict=True):
-        assert graph.pod(task)["nodeSelector"]["labels"] == {"assay.dev/pool": "gpu"}
-        assert re.search(r"assay-gpu:[0-9a-f]{12}$", graph.container(task)["image"])
