@@ -13,7 +13,7 @@ _UNREAD = {
     **dict.fromkeys(("svs", "ndpi", "mrxs", "scn", "vms", "bif", "czi", "vsi", "lif", "qptiff", "ome.zarr"), _SLIDE),
     **dict.fromkeys(("cr2", "cr3", "nef", "arw", "dng", "orf", "raw"), _CAMERA),
     **dict.fromkeys(("zip", "tar", "tar.gz", "tgz", "7z", "rar", "gz"), _PACKED),
-    **dict.fromkeys(("heic", "heif", "avif", "jxl"), "{}: convert it to PNG or JPEG"),
+    **dict.fromkeys(("heic", "heif", "jxl"), "{}: convert it to PNG or JPEG"),
     **dict.fromkeys(("h5", "hdf5", "mat", "npz", "tfrecord", "tfrecords", "lmdb"), "{}: export PNG"),
 }
 
