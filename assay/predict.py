@@ -61,11 +61,13 @@ class Predicted:
         text: The table or the JSON.
         files: How many there were.
         failed: How many of them could not be used.
+        header: Which model spoke, and which class it calls positive from what probability on.
     """
 
     text: str
     files: int
     failed: int
+    header: str
 
 
 def predict(
@@ -125,9 +127,16 @@ def predict_files(
                 raise InputError(f"{output}: is one of the files to predict. Name another file for the result.")
     predictions = list(_predict(model, found, batch_size, max_pixels))
     failed = sum(bool(prediction.error) for prediction in predictions)
-    if form == "json":
-        return Predicted(to_json(predictions, model.info, name, resolved), len(predictions), failed)
-    return Predicted(to_csv(predictions, model.info), len(predictions), failed)
+    text = to_json(predictions, model.info, name, resolved) if form == "json" else to_csv(predictions, model.info)
+    return Predicted(text, len(predictions), failed, header_of(model.info, name, resolved))
+
+
+def header_of(info: ModelInfo, name: str, version: str) -> str:
+    """Return which model speaks and how it decides, in one line."""
+    if len(info.classes) != 2:
+        return f"{name} {version} ({info.name}): the most probable of {len(info.classes)} classes"
+    positive = info.classes[info.positive_index]
+    return f"{name} {version} ({info.name}): positive is '{positive}', at a probability of {info.threshold:.3f} or more"
 
 
 def to_csv(predictions: Sequence[Prediction], info: ModelInfo) -> str:

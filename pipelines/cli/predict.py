@@ -45,6 +45,8 @@ def predict(
             max_pixels=max_pixels,
             output=output,
         )
+        # Beside the table, not in it: programs read that.
+        typer.echo(found.header, err=True)
         if stage is not None:
             stage.write_text(found.text, encoding="utf-8")
         else:

@@ -207,6 +207,8 @@ def test_a_registered_model_predicts_by_name(
     found = predict_files([path], gcs_root, "tissue", version="v1")
     assert found.failed == 0
     assert found.text.startswith("file,label,probability_=dark,probability_light,error\n")
+    assert found.header.startswith("tissue v1 (")
+    assert found.header.endswith("positive is 'light', at a probability of 0.700 or more")
 
 
 def test_sensor_windows_are_filled_as_in_training(tmp_path: Path) -> None:
