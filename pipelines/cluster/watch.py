@@ -90,9 +90,7 @@ class _Display:
             self._away = False
             self.console.print("the server answers again", style="dim", highlight=False)
         if self.view is None:
-            self.console.print(
-                f"{run.display_name} is followed; Ctrl-C ends that and not the run", markup=False, style="dim"
-            )
+            self._print(f"{run.display_name} is followed; Ctrl-C ends that and not the run", "dim")
         self.view = View(run, read_workflow(self.cluster, self.run_id), self.pods.of_run(self.run_id))
         if run.state == CANCELING and CANCELING not in self._told:
             self._told.add(CANCELING)
@@ -152,7 +150,8 @@ class _Display:
             took = f" in {format_seconds(step.seconds)}" if step.seconds is not None and step.state == DONE else ""
             last = step.attempts[-1] if step.attempts else None
             where = f" on {last.machine}" if last is not None and last.machine else ""
-            self._say(step, step.state, f"{step.state}{took}{where}")
+            again = f", attempt {last.number}" if last is not None and last.number > 1 else ""
+            self._say(step, step.state, f"{step.state}{took}{where}{again}")
 
     def _show_attempt(self, step: Step, attempt: Attempt) -> None:
         key = f"{step.title}#{attempt.number}"

@@ -94,7 +94,7 @@ def test_a_step_that_is_tried_again_is_said_as_that(follow: Callable[..., list[s
         "baseline running on assay-worker2",
         "baseline failed after 19 s on assay-worker2: its process ended with 1",
         "baseline running on assay-worker2, attempt 2",
-        "baseline done in 1 min 5 s on assay-worker2",
+        "baseline done in 1 min 5 s on assay-worker2, attempt 2",
     ]
 
 
