@@ -28,6 +28,8 @@ JOBS ?= 2
 
 config_options = $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(foreach s,$(SET),--set "$(s)")
 run_options = $(config_options) --runs "$(RUNS)"
+# make itself ends with 2 whatever failed, and here 2 is wrong input: a run that failed is 1, with which make ends on SIGQUIT.
+pass_on = || { code=$$?; test $$code -ne 1 || kill -QUIT $$PPID; exit $$code; }
 
 .PHONY: help
 help: ## List the targets
@@ -75,13 +77,13 @@ requirements: $(VENV)/.python ## Pin requirements/*.in into *.txt
 
 .PHONY: run sweep experiments bench check-statistics compile preflight submit schedule compare
 run: $(VENV)/.run ## Run the pipeline here [CONFIG= DATA= WEIGHTS= SET="key=value ..." RUNS=]
-	@$(BIN)/assay run "$(CONFIG)" $(run_options)
+	@$(BIN)/assay run "$(CONFIG)" $(run_options) $(pass_on)
 
 sweep: $(VENV)/.run ## Train the rows of a table and mark the best [SPEC= DATA= WEIGHTS= SET= RUNS=]
-	@$(BIN)/assay sweep "$(SPEC)" $(run_options)
+	@$(BIN)/assay sweep "$(SPEC)" $(run_options) $(pass_on)
 
 experiments: $(VENV)/.run ## Measure docs/experiments.md, or what is left [DATA= WEIGHTS= MINUTES=45 QUICK=1]
-	@$(BIN)/assay experiments $(run_options) $(if $(QUICK),--quick --output "$(RUNS)/sweeps/experiments.md") $(if $(MINUTES),--minutes $(MINUTES))
+	@$(BIN)/assay experiments $(run_options) $(if $(QUICK),--quick --output "$(RUNS)/sweeps/experiments.md") $(if $(MINUTES),--minutes $(MINUTES)) $(pass_on)
 
 bench: $(VENV)/.run ## Measure speed against the notes' way into docs/performance.md [QUICK=1 WEIGHTS=]
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(WEIGHTS),--weights "$(WEIGHTS)")
@@ -90,20 +92,21 @@ check-statistics: $(VENV)/.run ## Simulate what intervals cover and what is prom
 	@$(BIN)/python -m bench.statistics $(if $(ROUNDS),--rounds $(ROUNDS))
 
 compile: $(VENV)/.run ## Write the pipelines as Kubeflow YAML into build/
-	@$(BIN)/assay compile "$(CONFIG)" --output build/training.yaml
+	@$(BIN)/assay compile "$(CONFIG)" --output build/training.yaml $(pass_on)
 
 preflight: $(VENV)/.run ## Look whether the cluster has what a run needs [CONFIG= DATA= WEIGHTS= SET=]
-	@$(BIN)/assay preflight "$(CONFIG)" $(config_options)
+	@$(BIN)/assay preflight "$(CONFIG)" $(config_options) $(pass_on)
 
-submit: $(VENV)/.run ## Start the pipeline on the cluster [CONFIG= DATA= WEIGHTS= SET= WAIT=1: follow it NO_PREFLIGHT=1 NO_CACHE=1]
-	@$(BIN)/assay submit "$(CONFIG)" $(config_options) $(if $(WAIT),--wait) $(if $(NO_PREFLIGHT),--no-preflight) $(if $(NO_CACHE),--no-cache)
+# SPEC has a default for `make sweep`: here it counts only where it was given.
+submit: $(VENV)/.run ## Start the pipeline, or with SPEC= a sweep, on the cluster [CONFIG= DATA= WEIGHTS= SET= WAIT=1: follow it NO_PREFLIGHT=1 NO_CACHE=1]
+	@$(BIN)/assay submit $(if $(filter command,$(origin SPEC)),"$(SPEC)" --sweep,"$(CONFIG)") $(config_options) $(if $(WAIT),--wait) $(if $(NO_PREFLIGHT),--no-preflight) $(if $(NO_CACHE),--no-cache) $(pass_on)
 
 schedule: $(VENV)/.run ## Train on a schedule; without CRON, list [CRON="0 0 3 * * *" CONFIG= DATA= WEIGHTS= SET= FORCE=1]
-	@$(BIN)/assay schedule $(if $(CRON),set "$(CONFIG)" --cron "$(CRON)" $(config_options) $(if $(FORCE),--force),list)
+	@$(BIN)/assay schedule $(if $(CRON),set "$(CONFIG)" --cron "$(CRON)" $(config_options) $(if $(FORCE),--force),list) $(pass_on)
 
 # Elsewhere RUNS is the folder of local runs, with a default: here it counts only where it was given.
 compare: $(VENV)/.run ## Set runs side by side, here or on the cluster [RUNS="id id" EXPERIMENT= STORAGE= LIMIT=20]
-	@$(BIN)/assay compare $(if $(filter command,$(origin RUNS)),$(foreach r,$(RUNS),"$(r)")) $(if $(EXPERIMENT),--experiment "$(EXPERIMENT)") $(if $(STORAGE),--storage "$(STORAGE)") $(if $(LIMIT),--limit $(LIMIT))
+	@$(BIN)/assay compare $(if $(filter command,$(origin RUNS)),$(foreach r,$(RUNS),"$(r)")) $(if $(EXPERIMENT),--experiment "$(EXPERIMENT)") $(if $(STORAGE),--storage "$(STORAGE)") $(if $(LIMIT),--limit $(LIMIT)) $(pass_on)
 
 ##@ test
 

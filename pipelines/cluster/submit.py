@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assay.config import RunConfig
 from assay.errors import InputError
@@ -14,6 +14,9 @@ from assay.storage.open import is_remote
 from pipelines.cluster.client import Cluster, PipelineVersion
 from pipelines.graphs.order import enabled_candidates
 from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from assay.sweep.spec import Sweep
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,45 @@ def submit(
         service_account=cluster.settings.service_account,
     )
     # The server has no labels on runs: name and description carry what one looks for.
+    run = cluster.change(cluster.kfp.runs.run_service_create_run, run=wanted)
+    return Submitted(str(run.run_id), name, cluster.run_link(run.run_id), version)
+
+
+def submit_sweep(cluster: Cluster, sweep: Sweep, *, again: bool = False) -> Submitted:
+    """Start a sweep; its tables and best row land in storage, below ``sweeps/tables/<sweep>/<run>``.
+
+    Args:
+        cluster: Where.
+        sweep: What is run.
+        again: As in `submit`.
+
+    Raises:
+        InputError: As in `submit`.
+        AssayError: As in `submit`.
+    """
+    import kfp_server_api
+
+    from assay.sweep.spec import resolve
+    from pipelines.graphs.sweep import PIPELINE_NAME, compile_sweep_pipeline, sweep_arguments
+
+    base = for_cluster(sweep.base, cluster.settings)
+    placed = resolve(sweep.spec, base, sweep.spec.name)
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder) / "sweep.yaml"
+        compile_sweep_pipeline(graph, cluster.settings)
+        version = cluster.upload(graph, PIPELINE_NAME, "any sweep")
+    now = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name = f"{sweep.spec.name} sweep of {len(sweep.rows)} rows {now}"
+    wanted = kfp_server_api.V2beta1Run(
+        display_name=name,
+        description=describe(base),
+        experiment_id=cluster.experiment(),
+        pipeline_version_reference=reference(version),
+        runtime_config=kfp_server_api.V2beta1RuntimeConfig(
+            parameters=sweep_arguments(placed, epoch=now if again else "")
+        ),
+        service_account=cluster.settings.service_account,
+    )
     run = cluster.change(cluster.kfp.runs.run_service_create_run, run=wanted)
     return Submitted(str(run.run_id), name, cluster.run_link(run.run_id), version)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from string import ascii_uppercase
@@ -15,14 +17,17 @@ from assay.config import CANDIDATES
 from assay.errors import InputError, did_you_mean
 from assay.registry.records import CandidateRecord, RunRecord, list_records, read_record
 from assay.registry.versions import ModelRegistry, UnreadableRecord
+from assay.storage.files import ObjectNotFound
 from assay.storage.objects import TRANSFERS_AT_A_TIME
 from assay.storage.open import open_store
+from assay.sweep.parts import TABLES
 from pipelines.cluster.ids import pick
+from pipelines.cluster.runs import state_of
 
 if TYPE_CHECKING:
     from pipelines.cluster.client import Cluster
 
-SYSTEM = "system_"
+SYSTEM, SWEEP_PARAMETER = "system_", "system_sweep"
 CONFIG_PARAMETER, ROOT_PARAMETER, CODE_PARAMETER = "system_config", "system_storage_root", "system_code_version"
 LISTED = "`make compare` lists the latest."
 
@@ -70,6 +75,7 @@ class Comparison:
         champions: Version that is champion now, by storage root and name of the model.
         splits: A letter for each test split, by fingerprint, that of the latest run first.
         problems: Records that could not be read, a line each.
+        sweeps: What sweeps on the cluster came to, a line each.
     """
 
     runs: Sequence[Run]
@@ -77,6 +83,7 @@ class Comparison:
     champions: Mapping[tuple[str, str], str]
     splits: Mapping[str, str]
     problems: Sequence[str]
+    sweeps: Sequence[str] = ()
 
     def split(self, run: Run) -> str:
         """Return the letter of a run's test split; empty where it has none, or all have the same."""
@@ -168,16 +175,16 @@ def compare_on_cluster(cluster: Cluster, wanted: Sequence[str], experiment: str 
         listed = cluster.every(services.experiment_service_list_experiments, "experiments", **cluster.scope)
         hint = did_you_mean(name, [str(one.display_name) for one in listed]) or " `make submit` makes one."
         raise InputError(f"experiment '{name}': there is none of this name at {cluster.host}.{hint}")
-    listed = (
-        run
-        for run in cluster.every(
+    sweeps: list[Any] = []
+    listed = _training_runs(
+        cluster.every(
             cluster.kfp.runs.run_service_list_runs,
             "runs",
             experiment_id=experiment_id,
             sort_by="created_at desc",
             **cluster.scope,
-        )
-        if CONFIG_PARAMETER in _given(run)
+        ),
+        sweeps,
     )
     if wanted:
         known = list(listed)
@@ -187,15 +194,16 @@ def compare_on_cluster(cluster: Cluster, wanted: Sequence[str], experiment: str 
         ]
     else:
         found = list(islice(listed, limit))
-    if not found:
+    if not found and not sweeps:
         raise InputError(f"experiment '{name}': it has no training runs yet. `make submit` starts one.")
     roots = {run.run_id: str(_given(run).get(ROOT_PARAMETER, "")) for run in found}
     records, problems = _read([(root, run_id) for run_id, root in roots.items()])
     runs = [
         Run(
             run_id=run.run_id,
-            title=run.display_name or "",
-            state=(run.state or "pending").lower(),
+            # Kubeflow gives the runs of a schedule names that nobody can read.
+            title=f"scheduled {_given(run).get('name', '')}" if run.recurring_run_id else run.display_name or "",
+            state=state_of(run).lower(),
             when=run.created_at,
             parameters=flatten(_sections(_given(run))),
             storage=roots[run.run_id],
@@ -203,7 +211,45 @@ def compare_on_cluster(cluster: Cluster, wanted: Sequence[str], experiment: str 
         )
         for run in found
     ]
-    return _compare(sorted(runs, key=lambda run: run.when, reverse=True), problems)
+    compared = _compare(sorted(runs, key=lambda run: run.when, reverse=True), problems)
+    return replace(compared, sweeps=[_sweep(run) for run in ([] if wanted else sweeps[:limit])])
+
+
+def _training_runs(listed: Iterable[Any], sweeps: list[Any]) -> Iterator[Any]:
+    """Yield the training runs of a list, and put the sweeps that are met on the way beside."""
+    for run in listed:
+        given = _given(run)
+        if CONFIG_PARAMETER in given:
+            yield run
+        elif SWEEP_PARAMETER in given:
+            sweeps.append(run)
+
+
+def _sweep(run: Any) -> str:
+    """Return what a sweep came to, in a line: its best row and where its tables are."""
+    given, state = _given(run), state_of(run).lower()
+    about = f"Sweep {given.get('sweep') or run.display_name} (run {run.run_id[:8]}, {run.created_at:%Y-%m-%d %H:%M})"
+    name = str(given.get("sweep", "")).partition(":")[0]
+    if state != "succeeded":
+        return f"{about}: {state}."
+    store, at = open_store(str(given.get(ROOT_PARAMETER, ""))), f"{TABLES}/{name}/{run.run_id}"
+    try:
+        rows = list(csv.DictReader(io.StringIO(store.read_bytes(f"{at}/table.csv").decode())))
+    except (ObjectNotFound, UnicodeDecodeError):
+        return f"{about}: succeeded, but its tables are not in {store.uri(at)} any more."
+    best = next((row for row in rows if row["best"]), None)
+    if best is None:
+        return f"{about}: no row has a model. Tables: {store.uri(at)}"
+    changed = ", ".join(f"{field} {best[field]}" for field in _fields(best) if best[field])
+    auc = f"validation AUC {float(best['val_auc']):.3f}" if best.get("val_auc") else "no AUC"
+    return f"{about}: best row {best['row']} ({best['label'] or changed or 'as the config'}), {auc}. {store.uri(at)}"
+
+
+def _fields(row: Mapping[str, str]) -> list[str]:
+    """Return the names of the fields that a sweep changed: between its label and the mean of its metric."""
+    names = list(row)
+    first = names.index("label") + 1
+    return names[first : next(index for index, name in enumerate(names) if name.endswith("_mean") and index >= first)]
 
 
 def flatten(sections: Mapping[str, Any]) -> dict[str, Any]:

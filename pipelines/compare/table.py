@@ -74,10 +74,18 @@ def cautions(comparison: Comparison) -> list[str]:
 def remarks(comparison: Comparison) -> list[str]:
     """Return how the numbers are to be read."""
     levels = sorted({run.record.confidence for run in comparison.runs if run.record})
+    lost = [run for run in comparison.runs if run.record is None and run.state == "succeeded"]
+    said = list(comparison.sweeps)
+    if lost:
+        said.append(
+            f"Without numbers although they succeeded: {', '.join(short_id(run.run_id) for run in lost)}. They trained "
+            "nothing, since nothing had changed, or their record is not in storage any more."
+        )
     if not levels:
-        return ["No run has come to its end yet: there are no numbers to compare."]
+        return said if lost or not comparison.runs else [*said, "No run has come to its end yet."]
     brackets = " or ".join(f"{100 * level:g}%" for level in levels)
     return [
+        *said,
         "A row shows the candidate that validation chose. AUC, accuracy, sensitivity and specificity are of the test "
         f"split, in brackets their {brackets} intervals. Whether one model beats another is decided by promote's "
         "paired test on the same images, not by intervals that do or do not overlap.",
@@ -166,7 +174,7 @@ def to_csv(comparison: Comparison) -> str:
 
 def _table(comparison: Comparison, dropped: list[str]) -> Table:
     names = ["run", "what differs", "best", *SHOWN, "training", "standing", "split"]
-    if not comparison.differing:
+    if not comparison.differing and not any(run.title for run in comparison.runs):
         names.remove("what differs")
     if len(comparison.splits) < 2:
         names.remove("split")
@@ -193,7 +201,8 @@ def _cells(comparison: Comparison, run: Run) -> dict[str, Text]:
     label = Text(short_id(run.run_id)).append(f"\n{when(run)}", style="dim")
     if run.state != "succeeded":
         label.append(f"\n{run.state}", style="red" if run.state == "failed" else "yellow")
-    changes = [f"{name} {_shortened(text)}" for name, text in comparison.changes(run).items()]
+    changes = [run.title] if run.title else []
+    changes += [f"{name} {_shortened(text)}" for name, text in comparison.changes(run).items()]
     if len(changes) > MOST_CHANGES:
         changes[MOST_CHANGES:] = [f"and {len(changes) - MOST_CHANGES} more"]
     best, metrics = Text(), {}

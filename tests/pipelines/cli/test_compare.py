@@ -78,4 +78,4 @@ def test_make_compare_takes_runs_for_ids_only_where_they_are_given(given: tuple[
     command = ["make", "--dry-run", "--silent", "--assume-old=.venv/.run", "compare", *given]
     said = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=True).stdout
     (line,) = [line for line in said.splitlines() if "assay compare" in line]
-    assert " ".join(line.replace('"', "").split()) == f".venv/bin/assay {asked}"
+    assert " ".join(line.partition(" || ")[0].replace('"', "").split()) == f".venv/bin/assay {asked}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,29 @@ def test_wrong_input_ends_with_2_and_no_trace(arguments: tuple[str, ...]) -> Non
     done = assay(*arguments)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_make_ends_with_the_code_of_the_command(tmp_path: Path, code: int) -> None:
+    command = tmp_path / "bin" / "assay"
+    command.parent.mkdir()
+    command.write_text(f"#!/bin/sh\nexit {code}\n", encoding="utf-8")
+    command.chmod(0o755)
+    asked = ["make", "--silent", f"--old-file={tmp_path}/.run", f"VENV={tmp_path}", "submit", "WAIT=1"]
+    (tmp_path / ".run").touch()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    assert subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, check=False).returncode == code
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [((), 'submit "pipelines/configs/demo.yaml"'), (("SPEC=my.yaml", "WAIT=1"), 'submit "my.yaml" --sweep --wait')],
+)
+def test_make_submit_takes_a_sweep_where_one_is_given(given: tuple[str, ...], asked: str) -> None:
+    command = ["make", "--dry-run", "--silent", "--assume-old=.venv/.run", "submit", *given]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    said = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, check=True).stdout
+    assert " ".join(said.splitlines()[-1].partition(" || ")[0].split()) == f".venv/bin/assay {asked}"
 
 
 def test_errors_are_one_line() -> None:

@@ -116,4 +116,4 @@ def test_make_schedule_gives_the_command_what_it_was_given(variables: tuple[str,
     asked = ["make", "--dry-run", "--old-file=.venv/.run", "schedule", *variables]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    assert " ".join(done.stdout.splitlines()[-1].split()) == f".venv/bin/{command}"
+    assert " ".join(done.stdout.splitlines()[-1].partition(" || ")[0].split()) == f".venv/bin/{command}"

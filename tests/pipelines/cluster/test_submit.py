@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assay.config import RunConfig, apply_overrides, parse_config
 from assay.errors import AssayError, InputError
+from assay.sweep.spec import load_sweep
 from pipelines.cluster.client import Cluster
-from pipelines.cluster.submit import submit
+from pipelines.cluster.submit import submit, submit_sweep
 
 
 def config_with(*overrides: str) -> RunConfig:
@@ -39,6 +41,21 @@ def test_the_same_graph_is_uploaded_once_and_another_graph_anew(kubeflow: Any, c
     tasks = [kubeflow.state.graphs[version.version.version_id][0]["components"] for version in (first, other)]
     assert "comp-search" in tasks[0]
     assert "comp-search" not in tasks[1]
+
+
+def test_a_sweep_is_started_with_its_rows(kubeflow: Any, cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("version: 1\nname: base\n", encoding="utf-8")
+    spec = tmp_path / "sweep.yaml"
+    spec.write_text("version: 1\nname: depths\nconfig: base.yaml\ngrid: {epochs: [1, 2, 3]}\n", encoding="utf-8")
+    submitted = submit_sweep(cluster, load_sweep(spec, ["data.source=gs://bucket/images"]))
+    (run,) = kubeflow.state.runs.values()
+    given = run["runtime_config"]["parameters"]
+    assert submitted.name.startswith("depths sweep of 3 rows ")
+    assert len(given["system_items"]) == 9
+    assert given["system_storage_root"] == "gs://bucket/assay"
+    assert submitted.version.name.startswith("assay-sweep-")
+    with pytest.raises(InputError, match="pods cannot see a folder"):
+        submit_sweep(cluster, load_sweep(spec, ["data.source=./images"]))
 
 
 def test_the_name_says_the_variant(cluster: Cluster) -> None:

@@ -202,13 +202,37 @@ def test_runs_on_a_cluster_are_joined_with_their_records(
         assert "tiny FAILED" in text
 
 
+def test_a_run_whose_record_is_gone_is_not_called_unfinished(kubeflow: Any, cluster: Cluster, storage: str) -> None:
+    lost = start(kubeflow, cluster, storage, "SUCCEEDED")
+    said = " ".join(printed(compare_on_cluster(cluster, [], None, 20), 200).split())
+    assert f"Without numbers although they succeeded: {lost[:8]}." in said
+    assert "come to its end" not in said
+
+
+def test_sweeps_on_a_cluster_are_told_with_their_best_row(kubeflow: Any, cluster: Cluster, storage: str) -> None:
+    about = {"sweep": "depths: 2 rows, 1 seeds, baseline", "system_sweep": "{}", "system_storage_root": storage}
+    put = {"experiment_id": cluster.experiment(), "runtime_config": {"parameters": about}}
+    done = kubeflow.add_run(display_name="depths", state="SUCCEEDED", **put)["run_id"]
+    going = kubeflow.add_run(display_name="depths", state="RUNNING", **put)["run_id"]
+    table = "row,best,label,model.name,val_auc_mean,val_auc,parameters\n1,,,cnn3,0.7,0.7,9\n2,*,,cnn6,0.8,0.81,9\n"
+    open_store(storage).write_bytes(f"sweeps/tables/depths/{done}/table.csv", table.encode())
+    running, succeeded = compare_on_cluster(cluster, [], None, 20).sweeps
+    assert running.endswith(": running.")
+    assert going[:8] in running
+    assert "best row 2 (model.name cnn6), validation AUC 0.810." in succeeded
+    assert f"sweeps/tables/depths/{done}" in succeeded
+
+
 def test_runs_on_a_cluster_are_picked_by_the_beginning_of_their_ids(
     kubeflow: Any, cluster: Cluster, storage: str
 ) -> None:
     ids = [start(kubeflow, cluster, storage, "FAILED", seed=seed) for seed in range(3)]
     comparison = compare_on_cluster(cluster, [ids[0], ids[2][:12]], None, 1)
     assert [run.run_id for run in comparison.runs] == [ids[2], ids[0]]
-    assert "no numbers to compare" in printed(comparison, 80)
+    said = printed(comparison, 80)
+    assert "No run has come to its end yet" in said
+    # In the narrowest terminal, too, a run has its name.
+    assert said.count("tiny FAILED") == 2
     assert len(compare_on_cluster(cluster, [], None, 2).runs) == 2
     with pytest.raises(InputError, match=r"run zzz: not among the training runs of experiment 'assay'"):
         compare_on_cluster(cluster, ["zzz"], None, 20)
