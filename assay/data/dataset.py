@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from assay.errors import InputError
 from assay.storage.files import read_errors
+from assay.storage.seals import damaged, is_intact
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,20 @@ SPLITS = ("train", "valid", "test")
 Array = npt.NDArray[Any]
 Labels = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int64]
+
+
+# Nothing of a damaged dataset is trained on.
+AGAIN = "Run preprocess again: give the same command once more, with `--force preprocess` if it is reused"
+
+
+def shard_files(splits: Mapping[str, Any]) -> list[str]:
+    """Return the names of all files that the splits of a dataset.json name, below the dataset's folder."""
+    return [
+        shard[part]
+        for split in splits.values()
+        for shard in split["shards"]
+        for part in ("inputs", "labels", "records")
+    ]
 
 
 class ShardedArray:
@@ -242,6 +257,8 @@ class Dataset:
         version = values.get("schema") if isinstance(values, dict) else None
         if version != SCHEMA_VERSION:
             raise InputError(f"{file}: schema {version!r}, but {SCHEMA_VERSION} is read here. Run preprocess again.")
+        if not is_intact(values):
+            raise InputError(f"{file}: has changed since preprocess wrote it. {AGAIN}")
         return cls(
             root=root,
             kind=values["kind"],
@@ -282,6 +299,10 @@ class Dataset:
 
     def _open(self, name: str) -> Split:
         shards = self.description["splits"][name]["shards"]
+        files_of_split = shard_files({name: {"shards": shards}})
+        harm = damaged(self.root, {file: self.description["seals"][file] for file in files_of_split})
+        if harm is not None:
+            raise InputError(f"{self.root / harm[0]}: damaged since preprocess wrote it ({harm[1]}). {AGAIN}")
         inputs = ShardedArray([self.root / shard["inputs"] for shard in shards])
         labels = np.concatenate([_map(self.root / shard["labels"]) for shard in shards]).astype(np.int64, copy=False)
         rows = sum(shard["rows"] for shard in shards)

@@ -165,6 +165,8 @@ def _read_local(folder: Path, name: str) -> tuple[Snapshot, pd.DataFrame]:
         table = snapshot.table
         # As plain objects: walking over Arrow's strings one by one takes longer than hashing them.
         actual = fingerprint(table[IDENTITY_COLUMNS].astype(object), snapshot.kind)
+    except InputError:
+        raise
     except Exception as error:
         # pyarrow raises errors of many kinds over a damaged file.
         reason = " ".join(str(error).split())[:200]

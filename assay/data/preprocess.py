@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from assay.config import DataConfig
-from assay.data.dataset import SPLITS, Dataset, ShardedArray
+from assay.data.dataset import SPLITS, Dataset, ShardedArray, shard_files
 from assay.data.missing import fill_missing, window_statistics
 from assay.data.plan import Plan, make_plan
 from assay.data.rows import BLOCK_BYTES, fill
@@ -26,6 +26,7 @@ from assay.data.unusable import UnusableWindow
 from assay.errors import InputError
 from assay.observability.progress import Progress, log
 from assay.storage.files import disk_errors, new_folder, read_errors
+from assay.storage.seals import damaged, is_intact, sealed, seals_of
 
 PART_FILE = "part.json"
 COPY_ROWS = 4096
@@ -117,7 +118,8 @@ def preprocess_shard(
             for name, (low, high) in bounds.items()
         }
         part = {"index": index, "count": count, "sums": statistics.sums, "splits": shards}
-        text = json.dumps({**part, "description": plan.description}, ensure_ascii=False)
+        seals = seals_of(root, shard_files(shards))
+        text = json.dumps(sealed({**part, "description": plan.description, "seals": seals}), ensure_ascii=False)
         (root / PART_FILE).write_text(text, encoding="utf-8")
     rows = sum(high - low for low, high in bounds.values())
     return {"images": float(rows), "images_per_second": rows / (time.monotonic() - started)}
@@ -172,6 +174,10 @@ def _read_parts(folders: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
             raise InputError(
                 f"{folder}: no part of a dataset ({reason}). Run that part of preprocess again."
             ) from error
+    for folder, part in parts:
+        harm = (PART_FILE, "its content has changed") if not is_intact(part) else damaged(folder, part["seals"])
+        if harm is not None:
+            raise InputError(f"{folder / harm[0]}: damaged since it was written ({harm[1]}). Run preprocess again.")
     if not parts:
         raise InputError("no parts to merge. Give the folders that preprocess_shard wrote.")
     parts.sort(key=lambda one: int(one[1]["index"]))

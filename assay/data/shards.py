@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from assay.data.dataset import DATASET_FILE, SCHEMA_VERSION, SPLITS, Array, Dataset, Labels
+from assay.data.dataset import DATASET_FILE, SCHEMA_VERSION, SPLITS, Array, Dataset, Labels, shard_files
 from assay.data.missing import window_statistics
 from assay.data.sources.meaning import default_positive
 from assay.hashing import hash_json
 from assay.storage.files import disk_errors, new_folder
+from assay.storage.seals import sealed, seals_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,8 +151,10 @@ class ChannelStatistics:
 
 
 def write_description(root: Path, description: Mapping[str, Any]) -> None:
-    """Write dataset.json."""
-    text = json.dumps({"schema": SCHEMA_VERSION, **description}, indent=2, ensure_ascii=False)
+    """Write dataset.json, the last of a dataset's files: with the checksums of all others and of itself."""
+    names = shard_files(description["splits"])
+    whole = sealed({"schema": SCHEMA_VERSION, **description, "seals": seals_of(root, names)})
+    text = json.dumps(whole, indent=2, ensure_ascii=False)
     (root / DATASET_FILE).write_text(text + "\n", encoding="utf-8")
 
 

@@ -14,8 +14,10 @@ from assay.data.sources.base import Entry
 from assay.errors import InputError
 from assay.hashing import hash_json
 from assay.storage.files import read_errors
+from assay.storage.seals import damaged, is_intact, seal_of, sealed
 
 SCHEMA_VERSION = 1
+RECORDS_FILE = "records.parquet"
 COLUMNS = ("id", "uri", "label", "split", "group", "sha256", "size", "width", "height", "mode")
 
 
@@ -30,6 +32,7 @@ class Snapshot:
         classes: Class names in class order.
         fingerprint: SHA-256 (hex) of the examples, independent of their order and of where they lie.
         report: Counts, layout, notes and warnings, as shown in quality.html.
+        seal: Size and checksum of the table's file, of a snapshot that was read.
     """
 
     root: Path
@@ -38,6 +41,7 @@ class Snapshot:
     classes: tuple[str, ...]
     fingerprint: str
     report: dict[str, Any]
+    seal: dict[str, Any] | None = None
 
     @classmethod
     def open(cls, root: Path) -> Snapshot:
@@ -61,8 +65,11 @@ class Snapshot:
                 f"{file}: schema version {described.get('schema_version')}, this Assay reads {SCHEMA_VERSION}. "
                 "Run ingest again."
             )
+        if not is_intact(described):
+            raise InputError(f"{file}: has changed since ingest wrote it. Run ingest again.")
         return cls(
             root=root,
+            seal=described["records"],
             source=described["source"],
             kind=described["kind"],
             classes=tuple(described["classes"]),
@@ -78,7 +85,10 @@ class Snapshot:
         is a group of its own; duplicates share one), sha256, size (bytes), width and height (pixels; for
         sensors: channels and time steps), mode (Pillow's name of the colour mode, or the dtype).
         """
-        file = self.root / "records.parquet"
+        file = self.root / RECORDS_FILE
+        harm = damaged(self.root, {RECORDS_FILE: self.seal}) if self.seal is not None else None
+        if harm is not None:
+            raise InputError(f"{file}: damaged since ingest wrote it ({harm[1]}). Run ingest again.")
         with read_errors(file, "Remove the snapshot and run ingest again."):
             return pd.read_parquet(file)
 
@@ -89,7 +99,7 @@ class Snapshot:
 
     def write(self, table: pd.DataFrame) -> None:
         """Write snapshot.json and records.parquet into ``root``, which exists."""
-        table[list(COLUMNS)].to_parquet(self.root / "records.parquet", index=False)
+        table[list(COLUMNS)].to_parquet(self.root / RECORDS_FILE, index=False)
         described = {
             "schema_version": SCHEMA_VERSION,
             "source": self.source,
@@ -97,8 +107,10 @@ class Snapshot:
             "classes": list(self.classes),
             "fingerprint": self.fingerprint,
             "report": self.report,
+            "records": seal_of(self.root / RECORDS_FILE),
         }
-        (self.root / "snapshot.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
+        text = json.dumps(sealed(described), indent=1, ensure_ascii=False)
+        (self.root / "snapshot.json").write_text(text, encoding="utf-8")
 
 
 def fingerprint(table: pd.DataFrame, kind: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import struct
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,10 @@ from assay.storage import cache
 GIGABYTE = 10**9
 # Room left on the disk for everything else.
 RESERVE_BYTES = GIGABYTE
+# What stands behind the values: a mark, where they end, and their CRC-32.
+_TRAILER = struct.Struct("<8sQI")
+_MARK = b"ASSAYCRC"
+_BLOCK = 2**22
 
 
 def cache_folder(runtime: RuntimeConfig) -> Path:
@@ -97,7 +103,9 @@ class FeatureStore:
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
             if array.shape == shape and array.dtype == dtype:
-                return array
+                if _is_whole(path):
+                    return array
+                raise ValueError("its checksum is wrong")
             problem = f"{array.dtype} {array.shape} instead of {np.dtype(dtype)} {shape}"
         except OSError:
             raise
@@ -135,14 +143,36 @@ def _write(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], blocks
     file.truncate(0)
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
-    rows = 0
+    size, total, rows = file.tell(), 0, 0
     for block in blocks:
-        file.write(np.ascontiguousarray(block, dtype=dtype).data)
+        content = np.ascontiguousarray(block, dtype=dtype).data.cast("B")
+        file.write(content)
+        size, total = size + len(content), zlib.crc32(content, total)
         rows += len(block)
     if rows != shape[0]:
         raise ValueError(f"{shape[0]} rows of features were promised. Received: {rows}")
+    # Behind the array, where numpy does not look, and in the same file: the two cannot part.
+    file.write(_TRAILER.pack(_MARK, size, total))
     file.flush()
     os.fsync(file.fileno())
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether the values are those that were written; their shape is numpy's to read."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+        file.seek(-_TRAILER.size, os.SEEK_END)
+        mark, size, expected = _TRAILER.unpack(file.read(_TRAILER.size))
+        if mark != _MARK or file.tell() != size + _TRAILER.size:
+            return False
+        file.seek(start)
+        total, left = 0, size - start
+        while left:
+            block = file.read(min(left, _BLOCK))
+            total, left = zlib.crc32(block, total), left - len(block)
+    return bool(total == expected)
 
 
 @contextlib.contextmanager

@@ -14,11 +14,15 @@ from typing import Any
 
 from assay.config import RunConfig
 from assay.errors import InputError, did_you_mean
+from assay.observability.progress import log
 from assay.registry.garbage import SECONDS_A_DAY, Leftover, measure_path, remove_path
+from assay.storage.files import new_file
+from assay.storage.seals import Seal, damaged, seals_of
 from pipelines.graphs.order import enabled_steps
 
 # They look at what may have changed outside, and are never taken from the cache.
 ALWAYS = ("ingest", "promote")
+SEALS = ".seals.json"
 PARTS = {"preprocess": ("preprocess", "preprocess-shard", "merge-shards")}
 
 
@@ -46,7 +50,8 @@ def reusing(cache_root: Path, forced: Collection[str] = ()) -> Iterator[None]:
     """Have a graph that runs in the block take from the cache what it can, and note that it did.
 
     An entry that is used is as young as a new one: `assay gc` goes by age. Nothing of a forced step is taken, and what
-    it gives is kept; what comes after it has other inputs then, and runs again as well.
+    it gives is kept; what comes after it has other inputs then, and runs again as well. Neither is taken what is no
+    longer as it was written: sizes and checksums of outputs are kept beside the cache's entry.
 
     Args:
         cache_root: Of ``kfp.local.init``.
@@ -57,7 +62,7 @@ def reusing(cache_root: Path, forced: Collection[str] = ()) -> Iterator[None]:
     components = {f"comp-{part}" for step in forced for part in PARTS.get(step, (step,))}
 
     class Reusing(kept.LocalCache):
-        """The cache as it is, but for what is forced."""
+        """The cache as it is, but for what is forced and what is damaged."""
 
         def __init__(self) -> None:
             super().__init__(str(cache_root))
@@ -71,10 +76,22 @@ def reusing(cache_root: Path, forced: Collection[str] = ()) -> Iterator[None]:
 
         def get(self, key: str) -> dict[str, Any] | None:
             found: dict[str, Any] | None = None if key in self.passed_over else super().get(key)
-            if found is not None:
+            if found is None:
+                return None
+            problem = _damage(cache_root / f"{key}{SEALS}")
+            if problem is not None:
+                log(f"{problem}: this step is made again")
+                return None
+            for suffix in (".json", SEALS):
                 with contextlib.suppress(OSError):  # another's cache may be read-only to us
-                    os.utime(cache_root / f"{key}.json")
+                    os.utime(cache_root / f"{key}{suffix}")
             return found
+
+        def put(self, key: str, outputs: dict[str, Any]) -> None:
+            # Before the entry: one without seals is never taken.
+            with new_file(cache_root / f"{key}{SEALS}") as stage:
+                stage.write_text(json.dumps(_seals(outputs)), encoding="utf-8")
+            super().put(key, outputs)
 
     cache, before = Reusing(), kept.get_local_cache
     kept.get_local_cache = lambda: cache
@@ -82,6 +99,33 @@ def reusing(cache_root: Path, forced: Collection[str] = ()) -> Iterator[None]:
         yield
     finally:
         kept.get_local_cache = before
+
+
+def _seals(outputs: dict[str, Any]) -> dict[str, dict[str, Seal]]:
+    """Return for each output that lies on this machine the seals of its files; of a single file the name is ``.``."""
+    found = {}
+    for value in outputs.values():
+        for artifact in value if isinstance(value, list) else [value]:
+            path = Path(str(getattr(artifact, "uri", "")))
+            if path.is_dir():
+                names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+                found[str(path)] = seals_of(path, names)
+            elif path.is_file():
+                found[str(path)] = seals_of(path, ["."])
+    return found
+
+
+def _damage(file: Path) -> str | None:
+    """Return what is wrong with the outputs that a file of seals is about; None where all are as they were written."""
+    try:
+        seals = json.loads(file.read_text(encoding="utf-8"))
+        for place, files in seals.items():
+            harm = damaged(Path(place), files)
+            if harm is not None:
+                return f"{Path(place) / harm[0]} is damaged ({harm[1]})"
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        return f"{file} cannot be read ({' '.join(str(error).split())})"
+    return None
 
 
 @contextlib.contextmanager

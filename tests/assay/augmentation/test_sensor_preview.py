@@ -7,7 +7,7 @@ import numpy as np
 
 from assay.augmentation.sensor_preview import write_sensor_preview
 from assay.data.dataset import Dataset
-from assay.data.shards import write_dataset
+from assay.data.shards import write_dataset, write_description
 
 
 def dataset(folder, simulate: float) -> Dataset:
@@ -19,7 +19,7 @@ def dataset(folder, simulate: float) -> Dataset:
     write_dataset(folder, splits, ["walking", "sitting"])
     file = folder / "dataset.json"
     description = json.loads(file.read_text())
-    file.write_text(json.dumps({**description, "missing": {"policy": "interpolate", "simulate": simulate}}))
+    write_description(folder, {**description, "missing": {"policy": "interpolate", "simulate": simulate}})
     return Dataset.open(folder)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.data.dataset import Dataset, ShardedArray
-from assay.data.shards import write_dataset
+from assay.data.shards import write_dataset, write_description
 from assay.errors import InputError
 
 
@@ -114,12 +114,36 @@ def test_damaged_shards_are_named(dataset: Dataset) -> None:
         _ = Dataset.open(dataset.root).train
 
 
+@pytest.mark.parametrize("part", ["images", "labels", "records"])
+def test_one_flipped_bit_anywhere_is_found_and_named(dataset: Dataset, part: str) -> None:
+    (file,) = (dataset.root / "valid").glob(f"{part}-00001.*")
+    content = file.read_bytes()
+    for position in (0, len(content) // 2, len(content) - 1):
+        changed = bytearray(content)
+        changed[position] ^= 4
+        file.write_bytes(changed)
+        with pytest.raises(InputError, match=rf"{part}-00001.*its content has changed.*--force preprocess") as error:
+            _ = Dataset.open(dataset.root).valid
+        assert "\n" not in str(error.value)
+        _ = Dataset.open(dataset.root).train
+    file.write_bytes(content)
+    _ = Dataset.open(dataset.root).valid
+
+
+def test_a_changed_description_is_found(dataset: Dataset) -> None:
+    file = dataset.root / "dataset.json"
+    text = file.read_text()
+    file.write_text(text.replace('"positive_index": 1', '"positive_index": 0'))
+    with pytest.raises(InputError, match=r"dataset\.json: has changed since preprocess wrote it"):
+        Dataset.open(dataset.root)
+
+
 def test_a_shard_of_other_rows_is_refused(dataset: Dataset) -> None:
     np.save(dataset.root / "valid" / "images-00001.npy", np.zeros((3, 8, 7, 3), np.uint8))
     with pytest.raises(InputError, match="images-00001"):
         _ = dataset.valid
     description = json.loads((dataset.root / "dataset.json").read_text())
     description["splits"]["train"]["shards"].pop()
-    (dataset.root / "dataset.json").write_text(json.dumps({**description, "input_shape": [8, 6, 1]}))
+    write_description(dataset.root, {**description, "input_shape": [8, 6, 1]})
     with pytest.raises(InputError, match=r"says \(24, 8, 6, 1\)"):
         _ = Dataset.open(dataset.root).train

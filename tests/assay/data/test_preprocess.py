@@ -216,13 +216,13 @@ def test_grey_rectangles_of_a_given_size(tmp_path: Path) -> None:
     [
         (lambda folder: shutil.rmtree(folder), "no snapshot here"),
         (lambda folder: (folder / "snapshot.json").write_text("{"), "not valid JSON"),
-        (lambda folder: (folder / "records.parquet").unlink(), "records.parquet cannot be read"),
-        (lambda folder: (folder / "records.parquet").write_bytes(b"PAR1 no"), "records.parquet cannot be read"),
+        (lambda folder: (folder / "records.parquet").unlink(), r"records\.parquet.*No such file"),
+        (lambda folder: (folder / "records.parquet").write_bytes(b"PAR1 no"), r"records\.parquet.*7 bytes, "),
         (
             lambda folder: (folder / "snapshot.json").write_text(
                 json.dumps({**json.loads((folder / "snapshot.json").read_text()), "fingerprint": "0" * 64})
             ),
-            "does not belong to snapshot.json",
+            r"snapshot\.json: has changed since ingest wrote it",
         ),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from assay.config import ColorJitter, ModelConfig, Policy, RuntimeConfig
 from assay.data.dataset import DATASET_FILE, Dataset
-from assay.data.shards import write_dataset
+from assay.data.shards import write_dataset, write_description
 from assay.training.compiled import Forward
 from assay.training.data import augmenter_for, build_for, changes_images, training_batches
 
@@ -61,7 +61,7 @@ def _sensors(folder: Path, simulate: float, policy: str) -> Dataset:
     path = folder / DATASET_FILE
     description = json.loads(path.read_text())
     description["missing"] = {"policy": policy, "simulate": simulate, "fractions": {}}
-    path.write_text(json.dumps(description))
+    write_description(folder, description)
     return Dataset.open(folder)
 
 

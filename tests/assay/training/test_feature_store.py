@@ -81,6 +81,20 @@ def test_damaged_features_are_computed_anew_and_it_is_said(
     assert "damaged features" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("place", [130, 200, -1, -10, -25])
+def test_a_flipped_bit_is_found_and_the_features_computed_anew(
+    tmp_path: Path, place: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = FeatureStore(tmp_path, 10**6)
+    _put(store, "a")
+    content = bytearray((tmp_path / "a.npy").read_bytes())
+    content[place] ^= 1
+    (tmp_path / "a.npy").write_bytes(content)
+    assert _put(store, "a").sum() == 40
+    assert "damaged features (its checksum is wrong) are computed anew" in capsys.readouterr().out
+    store.get("a", (10, 4), np.float32, lambda: pytest.fail("computed twice"))
+
+
 def _ask(folder: Path, marks: Path) -> None:
     store = FeatureStore(folder, 10**6)
 

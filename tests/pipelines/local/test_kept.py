@@ -54,6 +54,35 @@ def test_a_forced_step_runs_again_with_what_follows_it_and_is_reused_then(tmp_pa
     assert ran == [["first", "second"], [], ["second"], ["first", "second"], []]
 
 
+@pytest.mark.parametrize(
+    ("harm", "ran"),
+    [
+        (lambda file: file.write_text("z"), ["first", "second"]),
+        (lambda file: file.write_text("xx"), ["first", "second"]),
+        (lambda file: None, []),
+    ],
+)
+def test_a_step_whose_output_is_damaged_is_made_again_and_it_is_said(
+    tmp_path: Path, harm, ran: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    cache, log = tmp_path / "cache", tmp_path / "log"
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(tmp_path / "steps"),
+        enable_caching=True,
+        cache_root=str(cache),
+    )
+    for harmed in (False, True):
+        log.write_text("")
+        with reusing(cache):
+            two(log=str(log))
+        if not harmed:
+            (file,) = (path for path in (tmp_path / "steps").rglob("given") if path.read_text() == "x")
+            harm(file)
+    assert log.read_text().split() == ran
+    assert ("is damaged" in capfd.readouterr().out) == bool(ran)
+
+
 def test_the_names_of_the_steps_are_those_of_the_graphs_components() -> None:
     parts = [part for step in STEPS if step not in ALWAYS for part in PARTS.get(step, (step,))]
     found: set[str] = set()
