@@ -27,6 +27,7 @@ from assay.search import cluster
 from assay.search.cluster import PROFILE_VARIABLE, ClusterWorkers, parse_indexes, worker_job
 from assay.search.search import run_search
 from assay.storage.open import open_store
+from assay.training.checkpoint import release_checkpoints
 from tests.kubernetes_server import KubernetesServer, write_kubeconfig
 from tests.loopback import Refused
 
@@ -297,6 +298,7 @@ def test_a_search_is_run_by_pods_and_survives_the_death_of_one(
     assert result.metrics["search_epochs"] == 9
     assert sorted(k8s.starts.values()) == [1, 2], "one pod was killed and started again"
     assert not k8s.jobs and len(k8s.deleted) == 1, "no Job is left behind"
+    release_checkpoints(result.model_dir)
     assert not open_store(gcs_root).list()
 
 
