@@ -32,13 +32,14 @@ class Known:
     shape: tuple[int, ...] | None = None
 
 
-def check_config(config: RunConfig, *, here: bool = True, known: Known | None = None) -> list[str]:
+def check_config(config: RunConfig, *, here: bool = True, image: bool = False, known: Known | None = None) -> list[str]:
     """Return what is wrong with a config, one line each; empty where a run of it can begin.
 
     Args:
         config: The resolved config.
         here: Whether the run is on this machine: then storage must be writable, weights obtainable, and a local source
             is listed (its names are read, its files are not).
+        image: Whether the steps run in containers, which bring ImageNet weights along.
         known: From `look_at_source`, where that has been asked already.
     """
     found: list[str] = []
@@ -52,20 +53,20 @@ def check_config(config: RunConfig, *, here: bool = True, known: Known | None = 
         *(_candidate(name, model, config, known) for name, model in _models(config)),
         *([lambda: _check_search(config, known)] if config.search.enabled else []),
         *([lambda: _check_finetune(config)] if config.finetune.enabled else []),
-        *([lambda: _check_weights(config)] if here else []),
+        *([lambda: _check_weights(config, image=image)] if here else []),
         lambda: _check_policy(config, known),
     ):
         _noted(found, look)
     return [*dict.fromkeys([*found, *with_source])]
 
 
-def require_config(config: RunConfig, *, here: bool = True) -> None:
+def require_config(config: RunConfig, *, here: bool = True, image: bool = False) -> None:
     """Raise unless a run of a config can begin; see `check_config`.
 
     Raises:
         InputError: The first thing that is wrong, and how many more there are.
     """
-    found = check_config(config, here=here)
+    found = check_config(config, here=here, image=image)
     if found:
         more = f" (and {len(found) - 1} more: `assay config check` lists them)" if len(found) > 1 else ""
         raise InputError(f"{found[0]}{more}")
@@ -169,7 +170,7 @@ def _check_finetune(config: RunConfig) -> None:
             raise InputError(f"finetune.unfreeze_from: {error}") from error
 
 
-def _check_weights(config: RunConfig) -> None:
+def _check_weights(config: RunConfig, *, image: bool) -> None:
     from assay.models.catalog import find_model
     from assay.models.weights import require_weights
 
@@ -179,6 +180,8 @@ def _check_weights(config: RunConfig) -> None:
     if config.search.enabled and config.search.hypermodel == "vgg16_head":
         wanted.append(("search.weights", "vgg16", config.search.weights))
     for key, name, weights in wanted:
+        if image and weights == "imagenet":
+            continue
         try:
             require_weights(name, weights)
         except AssayError as error:

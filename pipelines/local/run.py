@@ -82,7 +82,7 @@ def run_locally(
     if scheme_of(str(runs_dir)) is not None:
         raise InputError(f"--runs: a folder of this machine. Received: {runs_dir}. storage.root may be gs://...")
     config = with_absolute_paths(config)
-    require_config(config)
+    require_config(config, image=image is not None)
     runs_dir = runs_dir.resolve()
     containers = Containers.of(image, config, runs_dir) if image else None
     run_dir = _new_run_dir(runs_dir, config.name)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from assay.data.sources.meaning import is_negative, words_of
 from assay.data.sources.spelling import likeness, visible
-from assay.data.sources.splits import SPLITS, likely_splits, misspelt_split
+from assay.data.sources.splits import ABBREVIATIONS, SPLITS, likely_splits, misspelt_split
 from assay.errors import InputError
 
 LAYOUTS = "<class>/* or {train,valid,test}/<class>/*"
@@ -24,6 +24,8 @@ _NEUTRAL = frozenset({
     "axial", "coronal", "sagittal", "t1", "t2", "t1ce", "t1c", "flair", "dwi", "adc", "pd", "he", "ihc", "sob",
     "rgb", "gray", "grey", "color", "colour", "nir", "depth", "day", "night", "front", "back", "top", "bottom",
     "side", "small", "medium", "large", "low", "high", "morning", "evening", "part",
+    "batch", "session", "camera", "cam", "view", "scene", "seq", "sequence", "video", "set", "run", "visit", "series",
+    "scan", "slice", "group", "subset", "week", "month", "year", "round", "shot",
 })  # fmt: skip
 # What a class that is looked for may be called; its absence is known to `is_negative`.
 _FINDINGS = frozenset({
@@ -129,7 +131,9 @@ def _refuse_splits(root: str, folders: Folders) -> None:
     if len(likely) == 1 and others:
         (name,) = likely
         # A class of means of transport, or a treatment beside its control, has nothing in it but files.
-        may_be_class = not folders.inside[name] and (likely[name] == "train" or len(tops) == 2)
+        plain = "".join(words_of(name))
+        may_be_class = likely[name] == "train" or len(tops) == 2 or plain in ABBREVIATIONS
+        may_be_class = may_be_class and not folders.inside[name]
         if may_be_class:
             return
         if not folders.inside[name]:
@@ -203,7 +207,9 @@ def _refuse_equal(root: str, folders: Folders) -> None:
     if len(tops) < 2 or not _equal_inside(folders, tops):
         return
     inner = sorted(folders.inside[tops[0]])
-    if all(_is_neutral(name) for name in inner) or any(is_negative(top) or _is_finding(top) for top in tops):
+    # Numbers are batches as well as classes; nought and one are classes.
+    neutral = all(_is_neutral(name) for name in inner) and set(inner) != {"0", "1"}
+    if neutral or any(is_negative(top) or _is_finding(top) for top in tops):
         return
     raise InputError(
         f"{root}: the {len(tops):,} folders {_listed(tops)} all hold the same ones ({_listed(inner)}), which are "
@@ -225,10 +231,10 @@ def _equal_inside(folders: Folders, tops: Sequence[str]) -> bool:
 
 
 def _is_neutral(name: str) -> bool:
-    words = words_of(name)
     return all(
-        word in _NEUTRAL or re.fullmatch(r"\d+x|x\d+|\d+(px|mm|um|nm)?|[a-z]?\d+x\d+", word) for word in words
-    ) and not (len(words) == 1 and words[0] in ("0", "1"))
+        {word, re.sub(r"\d+$", "", word)} & _NEUTRAL or re.fullmatch(r"\d+x|x\d+|\d+(px|mm|um|nm)?|[a-z]?\d+x\d+", word)
+        for word in words_of(name)
+    )
 
 
 def _is_finding(name: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 # Joiners belong to the spelling of some scripts; whatever else has no shape is left behind by programs.
 _JOINERS = "\u200c\u200d"
-_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)")
+_NUMBER = re.compile(r"(?a)([+-]?)(\d*)(?:[.,](\d*))?")
 _SHOWN = 6
 
 
@@ -40,8 +40,11 @@ def likeness(name: str) -> str:
     """
     text = unicodedata.normalize("NFKC", normal_form(name)).casefold()
     text = "".join(one for one in text if unicodedata.category(one) != "Cf").strip(" '\"`").rstrip(" .,;:")
-    if _NUMBER.fullmatch(text):
-        return f"{float(text.replace(',', '.')) + 0.0:.12g}"
+    number = _NUMBER.fullmatch(text)
+    if number and (number[2] or number[3]):
+        # Digit by digit: numbers of patients are longer than a float is exact.
+        whole, part = number[2].lstrip("0") or "0", (number[3] or "").rstrip("0")
+        return ("-" * (number[1] == "-" and (whole, part) != ("0", ""))) + whole + (f".{part}" if part else "")
     text = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", text)
     # Between two digits a space is part of the name: 1 2 is not 12.
     return re.sub(r"(?<!\d) +| +(?!\d)", "", text)

@@ -27,6 +27,8 @@ _LIKELY = _NAMES | {
     "inference": "test", "unseen": "test", "scoring": "test", "submission": "test", "submit": "test",
     "unlabeled": "test", "unlabelled": "test",
 }  # fmt: skip
+# Short for a split where all folders are splits; beside classes a class as likely as not.
+ABBREVIATIONS = frozenset({"tr", "trn", "ts", "tst", "vld", "dev", "fit", "tune", "tuning", "scoring", "submit"})
 # Words that say nothing of what is in a folder.
 _FILLERS = frozenset({
     "set", "sets", "data", "dataset", "datasets", "image", "images", "img", "imgs", "pic", "pics", "picture",

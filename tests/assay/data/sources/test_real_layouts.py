@@ -72,6 +72,9 @@ def classes_of(listing: Listing) -> tuple[list[str], list[str]]:
         (["{normal,abnormal}/{left,right}/*"], ["abnormal", "normal"], [""]),
         (["{normal,osteoporosis}/{patient1/*,patient2/*}"], 2, [""]),
         (["{HGG,LGG}/{t1,t1ce,t2,flair}/*"], ["HGG", "LGG"], [""]),
+        (["{cat,dog}/{1,2,3}/*"], ["cat", "dog"], [""]),
+        (["{cat,dog}/{batch1,batch_2}/*"], ["cat", "dog"], [""]),
+        (["{TS,DS,control}/*"], 3, [""]),
         (["{tumor,notumor}/{train1/*,batch_7/*}"], 2, [""]),
     ],
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from assay.data.sources.spelling import changed_names, is_slip, likeness, near_names, normal_form, same_names, visible
 
+LONG = "1234567890123456789012345678901234567890"
 TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12)
 
 
@@ -43,7 +44,16 @@ def test_spellings_of_one_name_are_alike(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("CD3+", "CD3-"), ("1", "-1"), ("1 2", "12"), ("a", "b"), ("normal", "abnormal"), ("1.0", "10"), ("", "0")],
+    [
+        ("CD3+", "CD3-"),
+        ("1", "-1"),
+        ("1 2", "12"),
+        ("a", "b"),
+        ("normal", "abnormal"),
+        ("1.0", "10"),
+        ("", "0"),
+        (LONG, LONG[:-1] + "7"),
+    ],
 )
 def test_names_that_differ_in_meaning_are_not_alike(one: str, other: str) -> None:
     assert likeness(one) != likeness(other)
