@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -71,7 +71,9 @@ class DataConfig(Section):
     simulate_missing: float = Field(
         0.0, ge=0, lt=1, description="fraction of values hidden in training, when they can be missing at test time"
     )
-    shards: int = Field(1, ge=1, le=512, description="parallel preprocessing tasks on a cluster")
+    shards: Annotated[int, Field(ge=1, le=512)] | Literal["auto"] = Field(
+        1, description="parallel preprocessing tasks on a cluster, 1 to 512; auto: by the size of a source in gs://"
+    )
 
     @field_validator("window", mode="before")
     @classmethod

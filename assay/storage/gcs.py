@@ -71,6 +71,17 @@ class GCSStore(ObjectStore):
                 if not blob.name.endswith("/"):
                     yield Stored(blob.name[start:], int(blob.size), blob.updated.timestamp())
 
+    def bytes_up_to(self, most: int) -> int:
+        """Return the size of all objects under the root together; once it is over ``most``, no more are looked at."""
+        total = 0
+        with self._errors("", only_bucket=True):
+            prefix = f"{self.prefix}/" if self.prefix else None
+            for blob in self._bucket.list_blobs(prefix=prefix, fields="items(size),nextPageToken", retry=self._retry):
+                total += int(blob.size or 0)
+                if total > most:
+                    break
+        return total
+
     def is_empty(self) -> bool:
         """Return whether there is no object under the root; no more than a page of names is asked for."""
         with self._errors("", only_bucket=True):

@@ -19,13 +19,14 @@ def compile(
 ) -> None:
     """Write the pipeline as the cluster runs it, in Kubeflow's IR YAML, and beside it the one of sweeps."""
     from assay.config import load_config
+    from assay.data.parts import parts_of
     from pipelines.graphs.order import enabled_candidates
     from pipelines.graphs.sweep import compile_sweep_pipeline
     from pipelines.graphs.training import compile_training_pipeline
     from pipelines.settings import load_settings
 
     resolved, settings = load_config(config, overrides or []), load_settings()
-    compile_training_pipeline(enabled_candidates(resolved), output, settings, resolved.data.shards)
+    compile_training_pipeline(enabled_candidates(resolved), output, settings, parts_of(resolved.data))
     typer.echo(f"wrote {output}")
     of_sweeps = output.with_name("sweep.yaml")
     compile_sweep_pipeline(of_sweeps, settings)

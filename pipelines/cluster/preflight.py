@@ -133,7 +133,8 @@ def stages(config: RunConfig, settings: Settings) -> list[dict[str, int]]:
     # As in assay/search/search.py: one worker alone works in the step itself.
     if search.enabled and (search.placement == "pods" or (search.placement == "auto" and search.workers > 1)):
         candidates["search"] += search.workers
-    together = {"preprocess": min(config.data.shards, settings.parallel_shards)}
+    shards = settings.parallel_shards if config.data.shards == "auto" else config.data.shards
+    together = {"preprocess": min(shards, settings.parallel_shards)}
     return [together, candidates, *({step: 1} for step in _steps(config) if step not in together | candidates)]
 
 

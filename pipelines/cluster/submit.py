@@ -140,11 +140,12 @@ def for_cluster(config: RunConfig, settings: Settings) -> RunConfig:
 
 def upload_graph(cluster: Cluster, config: RunConfig, *, skip_unchanged: bool = False) -> PipelineVersion:
     """Compile the graph of a config and make sure that the server has it."""
+    from assay.data.parts import parts_of
     from pipelines.graphs.training import PIPELINE_NAME, compile_training_pipeline
 
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "training.yaml"
-        candidates, shards = enabled_candidates(config), config.data.shards
+        candidates, shards = enabled_candidates(config), parts_of(config.data)
         compile_training_pipeline(candidates, graph, cluster.settings, shards, skip_unchanged=skip_unchanged)
         return cluster.upload(graph, PIPELINE_NAME, describe(config))
 
