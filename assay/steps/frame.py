@@ -140,10 +140,14 @@ def _check_inputs(inputs: Mapping[str, str]) -> None:
 
 
 def _last_words(message: str) -> None:
-    """Write why this container ends to where its pod's status takes it from, if it is a pod's."""
-    if "KUBERNETES_SERVICE_HOST" in os.environ and TERMINATION_LOG.exists():
+    """Write why this container ends to where its pod's status takes it from, if it is a pod's.
+
+    The first reason stays: what follows from an end, such as a pipe that is closed already, is none.
+    """
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
         with contextlib.suppress(OSError):
-            TERMINATION_LOG.write_bytes(message.encode()[:TERMINATION_BYTES])
+            if not TERMINATION_LOG.stat().st_size:
+                TERMINATION_LOG.write_bytes(message.encode()[:TERMINATION_BYTES])
 
 
 def write_marker(path: str, content: dict[str, Any]) -> None:

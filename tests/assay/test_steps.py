@@ -75,9 +75,19 @@ def test_what_may_pass_is_not_told_as_wrong_input(pod: Path, capsys: pytest.Capt
     assert stopped.value.code == 1
     assert pod.read_text(encoding="utf-8") == "gs://bucket/x: the storage service cannot be used."
     assert capsys.readouterr().err.splitlines()[-1] == "baseline: gs://bucket/x: the storage service cannot be used."
+    pod.write_bytes(b"")
     with pytest.raises(KeyError), frame.step("baseline"):
         raise KeyError("no such thing")
     assert pod.read_text(encoding="utf-8").startswith("a bug")
+
+
+def test_the_first_reason_is_the_one_that_is_told(pod: Path) -> None:
+    with pytest.raises(SystemExit), frame.step("baseline"):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            raise BrokenPipeError(32, "Broken pipe")
+    assert "SIGTERM" in pod.read_text(encoding="utf-8")
 
 
 def test_a_long_error_keeps_its_beginning(pod: Path) -> None:
@@ -108,6 +118,7 @@ def test_an_end_from_outside_cleans_up_before_it_ends(pod: Path) -> None:
 def test_a_bucket_that_was_there_when_the_run_began_is_no_wrong_input(pod: Path) -> None:
     gone = BucketNotFound("gs://bucket: no such bucket.")
     for name, code, mark in (("ingest", 2, True), ("baseline", 1, False), ("promote", 1, False)):
+        pod.write_bytes(b"")
         with pytest.raises(SystemExit) as stopped, frame.step(name):
             raise gone
         assert stopped.value.code == code
