@@ -41,7 +41,7 @@ class ResourceMeter:
         self._cpu_seconds = 0.0
 
     def __enter__(self) -> ResourceMeter:
-        self._price = _price_per_hour()
+        self._price = price_per_hour()
         self._gpus = visible_gpus()
         self._look_at_memory()
         self._cpu_before = self._cpu_so_far()
@@ -140,7 +140,8 @@ def visible_gpus(devices: Path = Path("/dev")) -> int:
     return min(present, wrong)
 
 
-def _price_per_hour() -> float | None:
+def price_per_hour() -> float | None:
+    """Return what an hour of this kind of machine costs, or None where that is not known."""
     text = os.environ.get(PRICES_VARIABLE)
     if not text:
         return None

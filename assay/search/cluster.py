@@ -1,204 +1,32 @@
 """Search workers as pods: one Indexed Job beside the step's own pod. The only module that meets Kubernetes.
 
-The chief is the step itself. Workers run the step's image, as the step's service account, and belong to the step's
-pod, so that they vanish with it. A pod that dies is started again under its index and is given its trial back.
+The chief is the step itself. Workers run the step's image, as the step's service account, and end by themselves within
+a minute of their chief, however that ends. A pod that dies is started again under its index and gets its trial back.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from assay.errors import AssayError, InputError
 from assay.observability.progress import log
-from assay.search.group import MACHINE_FAULT, Poll, worker_id
+from assay.search.group import Poll, worker_id
+from assay.search.job import PROFILE_VARIABLE, SEARCH_LABEL, worker_job
 
-# JSON that the pipeline's placement may set on the step: resources, nodeSelector, tolerations, affinity...
-PROFILE_VARIABLE = "ASSAY_SEARCH_WORKER_POD"
-PROFILE_KEYS = ("resources", "nodeSelector", "tolerations", "affinity", "serviceAccountName", "priorityClassName")
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-SEARCH_LABEL = "assay.dev/search"
-CONTAINER = "worker"
-# Of the step's volumes these belong to a pod's work; others are the workflow engine's or are mounted by themselves.
-SHARED_VOLUMES = ("persistentVolumeClaim", "emptyDir", "configMap", "secret", "nfs", "csi", "hostPath")
-ENGINE_VOLUMES = ("var-run-argo", "tmp-dir-argument", "kfp-launcher", "kube-api-access", "gcs-", "workspace-argo")
-ENGINE_VARIABLES = ("ARGO_", "KFP_", "KERASTUNER_", "METADATA_")
-KEEP_SECONDS = 600
 POLL_SECONDS = 3.0
+INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 PATIENCE = 20  # failed looks at the Job in a row before the search gives up on the cluster
-FAILURE_POLICY = {
-    "rules": [
-        # A pod that its node gave up (spot, drain) is not the worker's fault.
-        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {
-            "action": "FailJob",
-            # The chief's step ends with the Job, and after a fault of the machine it is tried again.
-            "onExitCodes": {
-                "containerName": CONTAINER,
-                "operator": "In",
-                "values": [InputError.exit_code, MACHINE_FAULT],
-            },
-        },
-    ]
-}
 
 
 def in_cluster() -> bool:
     """Return whether this process runs in a pod that may speak to its cluster."""
     return "KUBERNETES_SERVICE_HOST" in os.environ and (SERVICE_ACCOUNT / "token").is_file()
-
-
-def worker_job(
-    pod: Mapping[str, Any],
-    *,
-    search: str,
-    workers: int,
-    spec_uri: str,
-    host: str,
-    port: int,
-    restarts: int,
-    deadline_seconds: int | None = None,
-    profile: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return the Job that runs the workers of a search.
-
-    Args:
-        pod: The step's own pod, as the API gives it (JSON, camel case).
-        search: Key of the search, for names and labels.
-        workers: Number of pods.
-        spec_uri: Address of the file that tells a worker what to do.
-        host: The chief's address.
-        port: The chief's port.
-        restarts: Times that each worker is started again.
-        deadline_seconds: After so long Kubernetes itself ends the Job; None: no limit.
-        profile: What takes the place of the step's own values: ``resources`` of the container, and of the pod
-            ``nodeSelector``, ``tolerations``, ``affinity``, ``serviceAccountName``, ``priorityClassName``.
-
-    Returns:
-        The manifest, JSON.
-
-    Raises:
-        InputError: The profile has an unknown key.
-    """
-    profile = _checked(profile or {})
-    metadata = pod["metadata"]
-    labels = {"app.kubernetes.io/name": "assay-search-worker", SEARCH_LABEL: search}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": f"assay-search-{search[:12]}-{metadata['uid'][:8]}",
-            "namespace": metadata["namespace"],
-            "labels": labels,
-            "ownerReferences": [_owner(metadata)],
-        },
-        "spec": _without_empty(
-            {
-                "completionMode": "Indexed",
-                "completions": workers,
-                "parallelism": workers,
-                "backoffLimitPerIndex": restarts,
-                "activeDeadlineSeconds": deadline_seconds,
-                "ttlSecondsAfterFinished": KEEP_SECONDS,
-                "podFailurePolicy": FAILURE_POLICY,
-                "template": {
-                    "metadata": {"labels": labels, "annotations": {"sidecar.istio.io/inject": "false"}},
-                    "spec": _worker_pod(pod["spec"], profile, spec_uri, host, port),
-                },
-            }
-        ),
-    }
-
-
-def _checked(profile: Mapping[str, Any]) -> Mapping[str, Any]:
-    unknown = sorted(set(profile) - set(PROFILE_KEYS))
-    if unknown:
-        raise InputError(f"{PROFILE_VARIABLE}: unknown key {', '.join(unknown)}. Known: {', '.join(PROFILE_KEYS)}.")
-    return profile
-
-
-def _owner(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the reference by which Kubernetes removes the Job with the step's pod."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "name": metadata["name"],
-        "uid": metadata["uid"],
-        "controller": False,
-        "blockOwnerDeletion": False,
-    }
-
-
-def _worker_pod(
-    spec: Mapping[str, Any], profile: Mapping[str, Any], spec_uri: str, host: str, port: int
-) -> dict[str, Any]:
-    """Return the pod of one worker: the step's own, with the profile's values in the place of its."""
-    volumes = [volume for volume in spec.get("volumes", []) if _is_shared(volume)]
-    own = {**spec, "tolerations": _own_tolerations(spec)}
-    container = _worker_container(_step_container(spec), profile, spec_uri, host, port, volumes)
-    return _without_empty(
-        {
-            "restartPolicy": "Never",
-            "containers": [container],
-            "volumes": volumes,
-            "imagePullSecrets": spec.get("imagePullSecrets"),
-            "securityContext": spec.get("securityContext"),
-            **{key: profile.get(key, own.get(key)) for key in PROFILE_KEYS if key != "resources"},
-        }
-    )
-
-
-def _worker_container(
-    step: Mapping[str, Any],
-    profile: Mapping[str, Any],
-    spec_uri: str,
-    host: str,
-    port: int,
-    volumes: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    """Return the step's container with a worker in it, which finds the chief by KerasTuner's variables."""
-    names = {volume["name"] for volume in volumes}
-    kept = [variable for variable in step.get("env", []) if not variable["name"].startswith(ENGINE_VARIABLES)]
-    chief = {"KERASTUNER_ORACLE_IP": host, "KERASTUNER_ORACLE_PORT": str(port), "PYTHONUNBUFFERED": "1"}
-    return _without_empty(
-        {
-            "name": CONTAINER,
-            "image": step["image"],
-            "imagePullPolicy": step.get("imagePullPolicy"),
-            "command": [sys.executable, "-m", "assay.search.workers", spec_uri],
-            "workingDir": step.get("workingDir"),
-            "env": [*kept, *({"name": name, "value": value} for name, value in chief.items())],
-            "envFrom": step.get("envFrom"),
-            "resources": profile.get("resources", step.get("resources")),
-            "securityContext": step.get("securityContext"),
-            "volumeMounts": [mount for mount in step.get("volumeMounts", []) if mount["name"] in names],
-        }
-    )
-
-
-def _step_container(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the container that does a step's work: the workflow engine calls it main."""
-    containers = spec["containers"]
-    return next((container for container in containers if container["name"] == "main"), containers[0])
-
-
-def _is_shared(volume: Mapping[str, Any]) -> bool:
-    return any(kind in volume for kind in SHARED_VOLUMES) and not volume["name"].startswith(ENGINE_VOLUMES)
-
-
-def _own_tolerations(spec: Mapping[str, Any]) -> list[Any]:
-    """Return the pod's tolerations without those that Kubernetes adds to every pod by itself."""
-    own = spec.get("tolerations", [])
-    return [toleration for toleration in own if not toleration.get("key", "").startswith("node.kubernetes.io/")]
-
-
-def _without_empty(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value not in (None, [], {})}
 
 
 class ClusterWorkers:
@@ -209,7 +37,7 @@ class ClusterWorkers:
         workers: Number of pods.
         spec_uri: Address of the file that tells a worker what to do, readable from every pod.
         restarts: Times that each worker is started again.
-        deadline_seconds: After so long Kubernetes itself ends the pods; None: no limit.
+        deadline_seconds: After so long Kubernetes itself ends the pods; None: see `worker_job`.
     """
 
     def __init__(
@@ -232,6 +60,7 @@ class ClusterWorkers:
         self._failures = 0
         self._looked = 0.0
         self._said = ""
+        self._ended: dict[str, tuple[int, str]] = {}
 
     @property
     def host(self) -> str:
@@ -278,18 +107,27 @@ class ClusterWorkers:
         status = self._status()
         if status is None:
             return Poll(finished=False)
+        pods = self._list_pods()
+        self._tell_what_ended(pods)
         for condition in status.conditions or []:
             if condition.type == "Failed" and condition.status == "True" and not status.failed_indexes:
+                why = "".join(f" {worker_id(index)} {how}." for index, how in dict(self._ended.values()).items())
                 raise AssayError(
                     f"search workers: Job {self.namespace}/{self._name} failed ({condition.reason}: "
-                    f"{condition.message}). See the logs of its pods."
+                    f"{condition.message}).{why}"
                 )
         lost = parse_indexes(status.failed_indexes or "") - self._lost
         self._lost |= lost
-        self._tell_what_waits(status)
+        self._tell_what_waits(status, pods)
         done = (status.succeeded or 0) + len(self._lost)
-        reason = f"its pod failed more than {self.restarts} times; see the logs of Job {self._name}"
-        return Poll(finished=done >= len(self.ids), lost={worker_id(index): reason for index in sorted(lost)})
+        last = dict(self._ended.values())
+        return Poll(
+            finished=done >= len(self.ids),
+            lost={
+                worker_id(index): f"it ended {self.restarts + 1} times, the last time {last.get(index, 'unseen')}"
+                for index in sorted(lost)
+            },
+        )
 
     def stop(self) -> None:
         """Delete the Job and its pods; what cannot be deleted goes with the step's pod."""
@@ -314,27 +152,52 @@ class ClusterWorkers:
         self._failures = 0
         return status
 
-    def _tell_what_waits(self, status: Any) -> None:
-        """Say once why pods do not start, such as a node pool without GPUs."""
+    def _list_pods(self) -> list[Any]:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
-        if not status.active or (status.ready or 0) >= status.active:
-            return
         try:
-            pods = self._pods.list_namespaced_pod(self.namespace, label_selector=f"job-name={self._name}").items
+            found = self._pods.list_namespaced_pod(self.namespace, label_selector=f"job-name={self._name}").items
         except (ApiException, HTTPError):
+            return []  # the next look may succeed
+        return sorted(found, key=lambda pod: str(pod.metadata.creation_timestamp))
+
+    def _tell_what_ended(self, pods: list[Any]) -> None:
+        """Say once of each pod that failed how it ended, and on which node."""
+        for pod in pods:
+            if pod.status.phase != "Failed" or pod.metadata.name in self._ended:
+                continue
+            index = int((pod.metadata.annotations or {}).get(INDEX_ANNOTATION, 0))
+            how = how_it_ended(pod)
+            self._ended[pod.metadata.name] = (index, how)
+            log(f"search: {worker_id(index)} on node {pod.spec.node_name}: {how}")
+
+    def _tell_what_waits(self, status: Any, pods: list[Any]) -> None:
+        """Say once why pods do not start, such as a node pool without GPUs, or a quota that lets none be made."""
+        going = (status.ready or 0) + (status.succeeded or 0) + len(self._lost)
+        if going >= len(self.ids):
             return
-        reasons = sorted(
-            condition.message
-            for pod in pods
-            for condition in pod.status.conditions or []
-            if condition.type == "PodScheduled" and condition.status == "False" and condition.message
-        )
-        said = f"search: {len(reasons)} of {len(self.ids)} worker pods wait for a node: {reasons[0]}" if reasons else ""
-        if said and said != self._said:
+        reasons = [*self._refusals(status), *_unscheduled(pods)]
+        if not reasons:
+            return
+        said = f"search: {len(self.ids) - going} of {len(self.ids)} worker pods wait: {reasons[0]}"
+        if said != self._said:
             log(said)
             self._said = said
+
+    def _refusals(self, status: Any) -> list[str]:
+        """Return why the cluster makes fewer pods than the Job asks for, such as its quota."""
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        if (status.active or 0) + (status.succeeded or 0) + len(self._lost) >= len(self.ids):
+            return []
+        selector = f"involvedObject.name={self._name},reason=FailedCreate"
+        try:
+            events = self._pods.list_namespaced_event(self.namespace, field_selector=selector).items
+        except (ApiException, HTTPError):
+            return []
+        return [" ".join((event.message or "").split()) for event in events[-1:]]
 
     def _delete(self, name: str) -> None:
         from kubernetes.client import ApiException
@@ -359,6 +222,25 @@ class ClusterWorkers:
                 "Allow its service account to get pods, or set search.placement to processes."
             ) from error
         return dict(self._api.sanitize_for_serialization(pod))
+
+
+def how_it_ended(pod: Any) -> str:
+    """Return why a pod failed, in a few words: out of memory, its own last line, or what its node says."""
+    for container in pod.status.container_statuses or []:
+        ended = container.state.terminated
+        if ended is None or ended.exit_code == 0:
+            continue
+        if ended.reason == "OOMKilled":
+            return "out of memory (OOMKilled): give the profile of search more, or lower batch_size"
+        return " ".join(f"exit code {ended.exit_code}: {ended.message or ended.reason or ''}".split())[:300]
+    return " ".join(f"{pod.status.reason or 'failed'}: {pod.status.message or ''}".split())[:300].rstrip(": ")
+
+
+def _unscheduled(pods: list[Any]) -> Iterator[str]:
+    for pod in pods:
+        for condition in pod.status.conditions or []:
+            if condition.type == "PodScheduled" and condition.status == "False" and condition.message:
+                yield str(condition.message)
 
 
 def parse_indexes(text: str) -> set[int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+# Set in a worker's pod: the node's name.
+NODE_VARIABLE = "ASSAY_NODE"
 # A worker's exit code where its machine or the storage failed, and not a trial.
 MACHINE_FAULT = 3
 # After the deadline workers may finish the epoch that they are in.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from assay.observability.progress import Progress
+from assay.observability.progress import Progress, log
 from assay.search.oracles import PARENT, SteadyOracle
-from assay.search.results import TrialRow, best_row, progress_note
+from assay.search.results import TrialRow, best_row, progress_note, told
 from assay.search.trials import TrialRunner
 from assay.training.lease import Lease
 
@@ -30,7 +30,11 @@ class Ledger:
         """Return the trials that have ended, in that order."""
         for trial_id in list(self._oracle.end_order):
             if trial_id not in self._rows:
-                self._rows[trial_id] = self._runner.records.row(trial_id) or self._unrecorded(trial_id)
+                row = self._runner.records.row(trial_id) or self._unrecorded(trial_id)
+                self._rows[trial_id] = row
+                if row.worker:
+                    # What a worker prints goes with its pod.
+                    log(f"search: {told(row, self._runner.spec.search.objective)}")
         return list(self._rows.values())
 
     def update(self) -> None:

@@ -34,6 +34,9 @@ class TrialRow:
         continues: Id of the trial that it was promoted from; empty for a fresh one.
         note: Why it failed or ended early, in one line.
         metrics: Metrics of the best epoch, by name.
+        worker: Id of the worker that ran it; empty: the search's own process.
+        node: The machine of that worker's pod; empty: this one.
+        gpus: GPUs that the worker held.
     """
 
     trial: str
@@ -49,6 +52,9 @@ class TrialRow:
     continues: str = ""
     note: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+    worker: str = ""
+    node: str = ""
+    gpus: int = 0
 
     @property
     def completed(self) -> bool:
@@ -93,6 +99,14 @@ def progress_note(rows: Sequence[TrialRow], objective: str) -> str:
     return said + (f", {failed} failed" if failed else "")
 
 
+def told(row: TrialRow, objective: str) -> str:
+    """Return what came of a trial that a worker ran, in one line."""
+    where = f"{row.worker} on {row.node}" if row.node else row.worker
+    score = f"{objective} {row.score:.4f}" if row.completed else "failed"
+    note = f"; {row.note}" if row.note else ""
+    return f"trial {row.trial}: {where}, {row.seconds:.0f} s, {score}{note}"
+
+
 def table(rows: Sequence[TrialRow], objective: str, fields: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Return the table's header and rows as text, in the order of the trials.
 
@@ -102,6 +116,7 @@ def table(rows: Sequence[TrialRow], objective: str, fields: Sequence[str]) -> tu
         fields: The hyperparameters, in the order of their columns.
     """
     best = best_row(rows, objective)
+    workers = any(row.worker for row in rows)
     header = ["trial", "best", "status", objective, "best_epoch", "epochs", "total_epochs", "seconds", "parameters"]
     lines = []
     for row in rows:
@@ -109,9 +124,10 @@ def table(rows: Sequence[TrialRow], objective: str, fields: Sequence[str]) -> tu
         line = [row.trial, "*" if best is not None and row.trial == best.trial else "", row.status, score]
         line += [str(row.best_epoch or ""), str(row.epochs), str(row.total_epochs)]
         line += [f"{row.seconds:.1f}", str(row.parameters or "")]
-        line += [str(row.values.get(name, "")) for name in fields] + [row.continues, row.note]
-        lines.append(line)
-    return [*header, *fields, "continues", "note"], lines
+        line += [str(row.values.get(name, "")) for name in fields]
+        line += [" on ".join(filter(None, (row.worker, row.node)))] if workers else []
+        lines.append([*line, row.continues, row.note])
+    return [*header, *fields, *(["worker"] if workers else []), "continues", "note"], lines
 
 
 def write_csv(path: Path, rows: Sequence[TrialRow], objective: str, fields: Sequence[str]) -> None:

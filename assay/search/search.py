@@ -20,6 +20,7 @@ from assay.config import Policy, RuntimeConfig, SearchConfig
 from assay.data.dataset import DATASET_FILE, Dataset
 from assay.errors import AssayError
 from assay.observability.progress import Progress, log
+from assay.observability.resources import price_per_hour
 from assay.search.group import GRACE_SECONDS, WorkerGroup
 from assay.search.results import BEST_FILE, TRIALS_FILE, TrialRow, best_row, epochs_spent, write_csv
 from assay.search.spec import SearchSpec
@@ -56,8 +57,15 @@ class SearchOutcome:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Counts of trials and epochs, and the time of all trials together."""
+        """Counts of trials and epochs, the time of all trials together, and what worker pods have cost.
+
+        Workers that are processes of this machine are measured with the step.
+        """
+        pods = [row for row in self.rows if row.node]
+        price = price_per_hour()
         return {
+            **({"worker_gpu_seconds": sum(row.seconds * row.gpus for row in pods)} if pods else {}),
+            **({"worker_cost": price * sum(row.seconds for row in pods) / 3600} if pods and price is not None else {}),
             "search_trials": len(self.rows),
             "search_failed_trials": sum(not row.completed for row in self.rows),
             "search_epochs": epochs_spent(self.rows),

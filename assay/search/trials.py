@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +23,9 @@ from assay.data.dataset import Dataset
 from assay.errors import AssayError, InputError
 from assay.hashing import hash_json
 from assay.observability.progress import log
+from assay.observability.resources import visible_gpus
 from assay.runtime import release_memory, strategy_for
+from assay.search.group import NODE_VARIABLE
 from assay.search.hypermodels import Built, open_hypermodel, train_config
 from assay.search.results import TrialRow
 from assay.search.space import Values, resolve_space
@@ -127,6 +130,14 @@ class TrialRecords:
         self._store.delete(f"{phase_of(trial)}.npz")
 
 
+def _who() -> dict[str, Any]:
+    """Return the worker, node and GPUs of this process, where it is a worker."""
+    worker = os.environ.get("KERASTUNER_TUNER_ID", "")
+    if not worker:
+        return {}
+    return {"worker": worker, "node": os.environ.get(NODE_VARIABLE, ""), "gpus": visible_gpus()}
+
+
 def phase_of(trial: str) -> str:
     """Return the name of a trial's run, in its progress, history and checkpoint."""
     return f"trial-{trial}"
@@ -167,7 +178,7 @@ class TrialRunner:
         if known is not None:
             return known
         values = self.space.values(dict(drawn))
-        row = TrialRow(trial=trial, values=values, status="failed", continues=place.continues)
+        row = TrialRow(trial=trial, values=values, status="failed", continues=place.continues, **_who())
         parent, state = self._state(row)
         epoch, step = (state.values["at"]["epoch"], state.values["at"]["step"]) if state is not None else (0, 0)
         starts = self.records.starts(trial).at(epoch, step)

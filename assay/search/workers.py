@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assay.errors import AssayError, InputError
+from assay.observability.last_words import last_words
 from assay.observability.parent import PARENT_VARIABLE, end_with_parent
 from assay.observability.progress import log
 from assay.observability.quiet import silence_tensorflow
 from assay.observability.resources import visible_gpus
+from assay.search.chief import end_at_sigterm, end_with_chief
 from assay.search.group import GRACE_SECONDS, MACHINE_FAULT, Poll, WorkerGroup, worker_id
 
 if TYPE_CHECKING:
@@ -236,16 +238,18 @@ def work(spec_uri: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run a worker; return its exit code: 0 no trials are left, 1 it failed, 2 wrong input, 3 the machine failed."""
+    if INDEX_VARIABLE in os.environ:
+        end_at_sigterm()
+        end_with_chief(os.environ["KERASTUNER_ORACLE_IP"], int(os.environ["KERASTUNER_ORACLE_PORT"]))
     silence_tensorflow()
     end_with_parent()
     try:
         work(arguments[0])
-    except InputError as error:
-        print(error, file=sys.stderr, flush=True)
-        return error.exit_code
     except (AssayError, OSError) as error:
-        print(error, file=sys.stderr, flush=True)
-        return MACHINE_FAULT
+        message = " ".join(str(error).split())
+        last_words(message)
+        print(message, file=sys.stderr, flush=True)
+        return error.exit_code if isinstance(error, InputError) else MACHINE_FAULT
     return 0
 
 

@@ -20,15 +20,13 @@ from typing import TYPE_CHECKING, Any
 from assay.config import SectionType, read_brief
 from assay.errors import AssayError, InputError, one_line
 from assay.hashing import code_version
+from assay.observability.last_words import last_words
 from assay.observability.progress import emit
 from assay.storage.files import BucketNotFound
 
 if TYPE_CHECKING:
     from types import FrameType
 
-# Where Kubernetes takes a container's last words from, into the status of its pod.
-TERMINATION_LOG = Path("/dev/termination-log")
-TERMINATION_BYTES = 2048  # half of what the status holds; the engine puts the reason before it
 # Whose storage may be a mistake in the config; the others find what it has left there.
 FIRST_STEP = "ingest"
 # The mark of an attempt that no further one can mend: manifests/kubeflow.sh tells the engine of it.
@@ -87,7 +85,12 @@ def step(
         with _ended_orderly(), ResourceMeter() as meter:
             _check_inputs(inputs or {})
             yield record
-        record.metrics = finite({**meter.metrics(), **record.metrics})
+        measured = meter.metrics()
+        for name in ("gpu_seconds", "cost"):
+            # What the step's pod had others do, such as the workers of a search.
+            if f"worker_{name}" in record.metrics:
+                measured[name] = measured.get(name, 0.0) + record.metrics[f"worker_{name}"]
+        record.metrics = finite({**measured, **record.metrics})
         if model_path is not None:
             write_marker(f"{model_path}/metrics.json", record.metrics)
     except (AssayError, OSError, MemoryError) as error:
@@ -96,13 +99,13 @@ def step(
             # An earlier step has written there: it is the storage that fails, and may come back.
             message, code = f"{message} It was there when the run began.", 1
         emit({"event": "error", "step": name, "message": message, "exit_code": code})
-        _last_words(f"{WRONG_INPUT}: {message}" if code == InputError.exit_code else message)
+        last_words(f"{WRONG_INPUT}: {message}" if code == InputError.exit_code else message)
         print(f"{name}: {message}", file=sys.stderr, flush=True)
         raise SystemExit(code) from error
     except Exception as error:
         message = f"a bug, see the log: {one_line(error)}"
         emit({"event": "error", "step": name, "message": message, "exit_code": 1})
-        _last_words(message)
+        last_words(message)
         raise
     emit({"event": "finished", "step": name, "metrics": record.metrics})
 
@@ -115,7 +118,7 @@ def _ended_orderly() -> Iterator[None]:
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        _last_words("ended from outside (SIGTERM)")
+        last_words("ended from outside (SIGTERM)")
         raise SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may ask for signals
@@ -137,17 +140,6 @@ def _check_inputs(inputs: Mapping[str, str]) -> None:
     for what, path in inputs.items():
         if not Path(path).exists():
             raise InputError(f"the {what} of an earlier step is gone from storage ({path}). {NO_CACHE}.")
-
-
-def _last_words(message: str) -> None:
-    """Write why this container ends to where its pod's status takes it from, if it is a pod's.
-
-    The first reason stays: what follows from an end, such as a pipe that is closed already, is none.
-    """
-    if "KUBERNETES_SERVICE_HOST" in os.environ:
-        with contextlib.suppress(OSError):
-            if not TERMINATION_LOG.stat().st_size:
-                TERMINATION_LOG.write_bytes(message.encode()[:TERMINATION_BYTES])
 
 
 def write_marker(path: str, content: dict[str, Any]) -> None:

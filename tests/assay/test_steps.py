@@ -13,6 +13,7 @@ import pytest
 from assay import steps
 from assay.config import DataConfig, write_brief
 from assay.errors import AssayError
+from assay.observability import last_words
 from assay.observability.progress import EVENTS_VARIABLE
 from assay.steps import frame
 from assay.storage.files import BucketNotFound
@@ -57,7 +58,7 @@ def pod(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     path = tmp_path / "termination-log"
     path.touch()
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
-    monkeypatch.setattr(frame, "TERMINATION_LOG", path)
+    monkeypatch.setattr(last_words, "TERMINATION_LOG", path)
     return path
 
 
@@ -93,7 +94,7 @@ def test_the_first_reason_is_the_one_that_is_told(pod: Path) -> None:
 def test_a_long_error_keeps_its_beginning(pod: Path) -> None:
     with pytest.raises(SystemExit), frame.step("baseline"):
         raise AssayError("ä" * 5000)
-    assert len(pod.read_bytes()) <= frame.TERMINATION_BYTES
+    assert len(pod.read_bytes()) <= last_words.MOST_BYTES
 
 
 def test_outside_of_a_pod_nothing_is_written_for_it(monkeypatch: pytest.MonkeyPatch, pod: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from assay.search.cluster import SEARCH_LABEL, worker_job
+from assay.search.job import SEARCH_LABEL, worker_job
 from assay.steps.frame import WRONG_INPUT
 from pipelines.graphs.placement import STEP_LABEL
 from pipelines.settings import SPOT_LABEL, Profile, Settings, load_settings
@@ -183,7 +183,7 @@ def test_steps_may_do_what_the_search_asks_of_the_cluster(render: Render) -> Non
         for verb in rule["verbs"]
     }
     needed = {("batch", "jobs", verb) for verb in ("create", "get", "list", "delete")}
-    assert needed | {("", "pods", "get"), ("", "pods", "list")} <= allowed
+    assert needed | {("", "pods", "get"), ("", "pods", "list"), ("", "events", "list")} <= allowed
     assert not any("*" in rule for rule in allowed), "a step may not do everything"
 
 
@@ -256,7 +256,9 @@ def test_kubeflows_own_variables_stay_and_ours_come_to_them(kubeflow: list[dict[
 def test_what_a_step_says_of_wrong_input_is_what_the_engine_ends_a_run_for(kubeflow: list[dict[str, Any]]) -> None:
     config = named(kubeflow, "ConfigMap")["workflow-controller-configmap"]["data"]
     assert config["executor"] == "kept"
-    strategy = yaml.safe_load(config["workflowDefaults"])["spec"]["templateDefaults"]["retryStrategy"]
+    spec = yaml.safe_load(config["workflowDefaults"])["spec"]
+    assert spec["archiveLogs"] is False, "the end of a driver must not hang on the store of artifacts"
+    strategy = spec["templateDefaults"]["retryStrategy"]
     assert strategy["retryPolicy"] == "Always"
     assert f'not (lastRetry.message contains "{WRONG_INPUT}")' in strategy["expression"]
     # Layers around a pod have no message: they do not try again what was tried again below them.

@@ -6,6 +6,7 @@ process, with the command and environment of the Job, and starts dead ones again
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -24,7 +25,8 @@ from assay.config import Policy, RuntimeConfig, SearchConfig
 from assay.data.dataset import Dataset
 from assay.errors import AssayError, InputError
 from assay.search import cluster
-from assay.search.cluster import PROFILE_VARIABLE, ClusterWorkers, parse_indexes, worker_job
+from assay.search.cluster import ClusterWorkers, parse_indexes
+from assay.search.job import LONGEST_SECONDS, PROFILE_VARIABLE, worker_job
 from assay.search.search import run_search
 from assay.storage.open import open_store
 from assay.training.checkpoint import release_checkpoints
@@ -120,8 +122,9 @@ def test_workers_run_the_steps_image_as_its_account_and_vanish_with_it() -> None
 
 
 def test_workers_are_told_where_the_chief_is_and_nothing_of_the_step() -> None:
-    environment = {one["name"]: one["value"] for one in job()["spec"]["template"]["spec"]["containers"][0]["env"]}
-    assert environment == {
+    *given, node = job()["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert node == {"name": "ASSAY_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+    assert {one["name"]: one["value"] for one in given} == {
         "ASSAY_IMAGE": "registry.example/assay:0123abc",
         "KERASTUNER_ORACLE_IP": "10.1.2.3",
         "KERASTUNER_ORACLE_PORT": "40123",
@@ -145,9 +148,11 @@ def test_a_profile_puts_workers_on_gpu_nodes() -> None:
         job(profile={"gpus": 1})
 
 
-def test_a_deadline_ends_the_job_in_the_cluster_too() -> None:
+def test_kubernetes_ends_every_job_after_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert job(deadline_seconds=900)["spec"]["activeDeadlineSeconds"] == 900
-    assert "activeDeadlineSeconds" not in job()["spec"]
+    assert job()["spec"]["activeDeadlineSeconds"] == LONGEST_SECONDS
+    monkeypatch.setitem(POD["spec"], "activeDeadlineSeconds", 14400)
+    assert job()["spec"]["activeDeadlineSeconds"] == 14400, "the step's own"
 
 
 @pytest.mark.parametrize("changes", [{}, {"deadline_seconds": 5, "profile": {"affinity": {"nodeAffinity": {}}}}])
@@ -179,6 +184,8 @@ class Cluster(KubernetesServer):
         self.runs_pods = True
         self.refuses = ""
         self.unschedulable = ""
+        self.exceeded = ""
+        self.failed: dict[str, tuple[str, int, int]] = {}
         super().__init__()
 
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> dict[str, Any]:
@@ -189,8 +196,11 @@ class Cluster(KubernetesServer):
                 return {"apiVersion": "v1", "kind": "Pod", **POD}
             case "GET", other if other == f"/api/v1/namespaces/{NAMESPACE}/pods":
                 assert query["labelSelector"].startswith("job-name=assay-search-")
-                condition = {"type": "PodScheduled", "status": "False", "message": self.unschedulable}
-                return {"kind": "PodList", "items": [{"status": {"conditions": [condition]}}]}
+                return {"kind": "PodList", "items": [] if self.exceeded else self.pods()}
+            case "GET", other if other == f"/api/v1/namespaces/{NAMESPACE}/events":
+                assert query["fieldSelector"].startswith("involvedObject.name=assay-search-")
+                event = {"metadata": {}, "involvedObject": {}, "reason": "FailedCreate", "message": self.exceeded}
+                return {"kind": "EventList", "items": [event] if self.exceeded else []}
             case "GET", other if other == jobs:
                 label, _, wanted = query["labelSelector"].partition("=")
                 found = [one for one in self.jobs.values() if one["metadata"]["labels"][label] == wanted]
@@ -218,16 +228,55 @@ class Cluster(KubernetesServer):
     def _start(self, name: str, index: int) -> None:
         (container,) = self.jobs[name]["spec"]["template"]["spec"]["containers"]
         environment = {**os.environ, "JOB_COMPLETION_INDEX": str(index)}
-        environment.update({one["name"]: one["value"] for one in container["env"]})
+        environment.update({one["name"]: one.get("value", f"node-{index}") for one in container["env"]})
         self.starts[name, index] = self.starts.get((name, index), 0) + 1
         with (self.folder / f"pod-{index}.log").open("ab") as log:
             self.processes[name, index] = subprocess.Popen(
                 container["command"], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
+    def pods(self) -> list[dict[str, Any]]:
+        """Pods that failed, and one that waits where that is said."""
+        reasons = {-signal.SIGKILL: (137, "OOMKilled"), 2: (2, "Error")}
+        found = []
+        for name, (_, index, code) in self.failed.items():
+            number, reason = reasons.get(code, (1, "Error"))
+            ended = {"exitCode": number, "reason": reason, "message": "spec.json: not JSON" if number != 137 else None}
+            found.append(
+                {
+                    "metadata": {
+                        "name": name,
+                        "creationTimestamp": "2026-01-01T00:00:00Z",
+                        "annotations": {"batch.kubernetes.io/job-completion-index": str(index)},
+                    },
+                    "spec": {"nodeName": f"node-{index}", "containers": []},
+                    "status": {
+                        "phase": "Failed",
+                        "containerStatuses": [
+                            {
+                                "name": "worker",
+                                "image": "",
+                                "imageID": "",
+                                "ready": False,
+                                "restartCount": 0,
+                                "state": {"terminated": ended},
+                            }
+                        ],
+                    },
+                }
+            )
+        if self.unschedulable:
+            condition = {"type": "PodScheduled", "status": "False", "message": self.unschedulable}
+            metadata = {"name": "waiting", "creationTimestamp": "2026-01-01T00:00:00Z"}
+            found.append({"metadata": metadata, "status": {"phase": "Pending", "conditions": [condition]}})
+        return found
+
     def status(self, name: str) -> dict[str, Any]:
         manifest = self.jobs[name]
         codes = {index: process.poll() for (owner, index), process in self.processes.items() if owner == name}
+        for index, code in codes.items():
+            if code not in (None, 0):
+                self.failed[f"{name}-{index}-{self.starts[name, index]}"] = (name, index, int(code or 0))
         failed = []
         rules = manifest["spec"]["podFailurePolicy"]["rules"]
         fatal = [code for rule in rules if rule["action"] == "FailJob" for code in rule["onExitCodes"]["values"]]
@@ -242,7 +291,7 @@ class Cluster(KubernetesServer):
                     self._start(name, index)
         running = manifest["spec"]["completions"] - sum(code == 0 for code in codes.values()) - len(failed)
         status: dict[str, Any] = {
-            "active": running,
+            "active": 0 if self.exceeded else running,
             "ready": running if self.runs_pods else 0,
             "succeeded": sum(code == 0 for code in codes.values()),
         }
@@ -286,7 +335,10 @@ def test_a_search_is_run_by_pods_and_survives_the_death_of_one(
     tmp_path: Path,
     gcs_root: str,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("ASSAY_PRICES", '{"gpu": 2}')
+    monkeypatch.setenv("ASSAY_MACHINE", "gpu")
     monkeypatch.setenv(PROFILE_VARIABLE, json.dumps({"resources": {"limits": {"nvidia.com/gpu": "1"}}}))
     search = SearchConfig.model_validate({**small_search.model_dump(), "workers": 2, "placement": "pods"})
     killer = threading.Thread(target=_kill_a_pod_in_mid_trial, args=[k8s, gcs_root])
@@ -297,8 +349,15 @@ def test_a_search_is_run_by_pods_and_survives_the_death_of_one(
     assert result.metrics["search_failed_trials"] == 0
     assert result.metrics["search_epochs"] == 9
     assert sorted(k8s.starts.values()) == [1, 2], "one pod was killed and started again"
+    said = capsys.readouterr().out
+    assert "search: worker0 on node node-0: out of memory (OOMKilled)" in said
+    for trial in ("0", "1", "2"):
+        assert re.search(rf"search: trial {trial}: worker[01] on node-[01], \d+ s, val_auc 0\.\d{{4}}", said), said
+    with (tmp_path / "out" / "trials.csv").open(newline="", encoding="utf-8") as file:
+        assert {line["worker"] for line in csv.DictReader(file)} <= {"worker0 on node-0", "worker1 on node-1"}
+    assert result.metrics["worker_cost"] == pytest.approx(result.metrics["train_seconds"] * 2 / 3600)
     assert not k8s.jobs and len(k8s.deleted) == 1, "no Job is left behind"
-    release_checkpoints(result.model_dir)
+    release_checkpoints(tmp_path / "out")
     assert not open_store(gcs_root).list()
 
 
@@ -325,7 +384,8 @@ def test_pods_that_fail_too_often_are_given_up_and_the_job_is_removed(k8s: Clust
         time.sleep(0.1)
     lost.update(poll.lost)
     assert set(lost) == {"worker0", "worker1"}
-    assert "failed more than 1 times" in lost["worker0"]
+    assert "it ended 2 times, the last time exit code" in lost["worker0"]
+    assert "not JSON" in lost["worker0"]
     assert set(k8s.starts.values()) == {2}
     group.stop()
     group.stop()
@@ -335,7 +395,7 @@ def test_pods_that_fail_too_often_are_given_up_and_the_job_is_removed(k8s: Clust
 def test_wrong_input_is_not_tried_again(k8s: Cluster, tmp_path: Path) -> None:
     group = ClusterWorkers("a1b2", 2, str(tmp_path / "absent" / "spec.json"), restarts=5)
     group.start(group.host, 1)
-    with pytest.raises(AssayError, match="failed \\(PodFailurePolicy"):
+    with pytest.raises(AssayError, match=r"failed \(PodFailurePolicy.*worker[01] exit code 2"):
         while True:
             group.poll()
             time.sleep(0.1)
@@ -362,7 +422,16 @@ def test_why_pods_wait_is_said_once(k8s: Cluster, capsys: pytest.CaptureFixture[
     for _ in range(3):
         assert not group.poll().finished
         time.sleep(0.11)
-    assert capsys.readouterr().out.count("1 of 1 worker pods wait for a node: 0/3 nodes are available") == 1
+    assert capsys.readouterr().out.count("1 of 1 worker pods wait: 0/3 nodes are available") == 1
+
+
+def test_a_quota_that_lets_no_pod_be_made_is_said(k8s: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    k8s.runs_pods = False
+    k8s.exceeded = 'pods "assay-search-x" is forbidden: exceeded quota: assay, requested: requests.nvidia.com/gpu=1'
+    group = ClusterWorkers("a1b2", 2, "/spec.json", restarts=0)
+    group.start("127.0.0.1", 1)
+    assert not group.poll().finished
+    assert '2 of 2 worker pods wait: pods "assay-search-x" is forbidden: exceeded quota' in capsys.readouterr().out
 
 
 def test_a_refusal_says_what_to_allow(k8s: Cluster) -> None:
