@@ -50,6 +50,11 @@ class EventDisplay:
         )
 
     @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Steps that began and did not end."""
+        return tuple(step for step in self._started if step not in self.step_seconds)
+
+    @property
     def reused(self) -> tuple[str, ...]:
         """Steps that did not run although the run went past them: their outputs came from an earlier run."""
         return tuple(self._reused)

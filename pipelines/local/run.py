@@ -27,6 +27,7 @@ from assay.storage.open import is_remote
 from pipelines.graphs.order import enabled_candidates
 from pipelines.local.containers import Containers
 from pipelines.local.kept import check_forced, in_use, reusing
+from pipelines.local.processes import how_it_died, watched
 
 
 @dataclass
@@ -93,7 +94,12 @@ def run_locally(
     display = EventDisplay(config, console)
     started = time.monotonic()
     log_path = run_dir / "run.log"
-    with in_use(runs_dir), log_path.open("w", encoding="utf-8", buffering=1) as log, following(events, display):
+    with (
+        in_use(runs_dir),
+        log_path.open("w", encoding="utf-8", buffering=1) as log,
+        following(events, display),
+        watched() as codes,
+    ):
         try:
             _run_graph(config, runs_dir, events, log, containers, force, skip_unchanged=skip_unchanged)
         except RuntimeError as error:
@@ -106,7 +112,8 @@ def run_locally(
         raise kind(f"{display.error['step']}: {display.error['message']} (log: {log_path})")
     # A container that is gone before Kubeflow asks how it ended counts as done there.
     if failure is not None or (display.result is None and not skip_unchanged):
-        raise AssayError(f"the pipeline stopped: {failure or 'a step died'}. The log is in {log_path}.") from failure
+        died = ", ".join(display.unfinished) or "a step, before it began,"
+        raise AssayError(f"{died} {how_it_died(codes[-1] if codes else None, log_path)}.") from failure
     outcome.reused = display.reused
     outcome.step_seconds = display.step_seconds
     if display.result is not None:
