@@ -80,9 +80,7 @@ def step(
     end_with_parent()
     record = StepRecord(metadata={"code_version": code_version(), "image": os.environ.get("ASSAY_IMAGE", "local")})
     record.metadata.update(read)
-    if emit({"event": "started", "step": name}):
-        # On one machine: a run that is killed leaves no training behind.
-        end_with_parent(signal.SIGTERM)
+    emit({"event": "started", "step": name})
     try:
         with _ended_orderly(), ResourceMeter() as meter:
             _check_inputs(inputs or {})

@@ -1,4 +1,4 @@
-"""The processes of a local run's steps: they end with the run, whatever ends it, and it is known how each ended."""
+"""The processes of a local run's steps: how one died that could not say so itself."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from assay.observability.parents import end_with_parent
-
 # What Kubeflow's runner prints between the lines of the steps, and the shell of a process that was ended.
 RUNNER_LINE = re.compile(
-    r"\d\d:\d\d:\d\d\.\d+ - |\[KFP Executor |[{}\s\]]*,?$|(.*: )?(Killed|Segmentation fault|Aborted|Bus error|"
+    r"\d\d:\d\d:\d\d\.\d+ - |-{9}|\[KFP Executor |[{}\s\]]*,?$|(.*: )?(Killed|Segmentation fault|Aborted|Bus error|"
     r"Illegal instruction|Terminated)( \(core dumped\))?$"
 )
 LOG_BYTES = 64 * 1024
@@ -23,20 +21,20 @@ SAID = {
         "was killed, most often since the machine ran out of memory",
         "Lower batch_size, data.image_size or runtime.workers, or end what else runs, and run again",
     ),
-    signal.SIGSEGV: ("crashed (segmentation fault)", "Run again; if it does so again, report it with the log"),
-    signal.SIGABRT: ("crashed (it aborted itself)", "Run again; if it does so again, report it with the log"),
+    signal.SIGSEGV: ("crashed with a segmentation fault", "Run again; if it does so again, report it with the log"),
+    signal.SIGABRT: ("aborted itself", "Run again; if it does so again, report it with the log"),
     signal.SIGBUS: (
-        "crashed (bus error: a file that it reads has shrunk, or shared memory is full)",
+        "met a bus error: a file that it reads has shrunk, or shared memory is full",
         "Make room in /dev/shm and on the disk, and run again",
     ),
-    signal.SIGILL: ("crashed (illegal instruction: TensorFlow was built for another processor)", "Install another one"),
+    signal.SIGILL: ("met an illegal instruction: TensorFlow was built for another processor", "Install another one"),
     signal.SIGTERM: ("was asked to end", "Run again: it goes on from where it was"),
 }
 
 
 @contextlib.contextmanager
 def watched() -> Iterator[list[int]]:
-    """Run Kubeflow's local steps so that none outlives this process; give a list that gets their exit codes."""
+    """Run Kubeflow's local steps as it does, and give a list that gets their exit codes, which it keeps to itself."""
     from kfp.local import subprocess_task_handler as runner
 
     codes: list[int] = []
@@ -50,8 +48,6 @@ def watched() -> Iterator[list[int]]:
             errors="replace",
             bufsize=1,
             env={**os.environ, **(env_vars or {})},
-            # The shell around the step ends with this process, and the step with the shell: see assay/steps/frame.py.
-            preexec_fn=end_with_parent,
         ) as process:
             for line in process.stdout or ():
                 print(line, end="")
@@ -89,5 +85,6 @@ def last_line(log: Path) -> str:
     with contextlib.suppress(OSError), log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - LOG_BYTES))
         lines = file.read().decode(errors="replace").splitlines()
-        return next((line.strip()[:200] for line in reversed(lines) if not RUNNER_LINE.match(line)), "")
+        said = (line.strip() for line in reversed(lines))
+        return next((line[:200] for line in said if not RUNNER_LINE.match(line)), "")
     return ""
