@@ -12,8 +12,8 @@ from pathlib import Path
 
 # What Kubeflow's runner prints between the lines of the steps, and the shell of a process that was ended.
 RUNNER_LINE = re.compile(
-    r"\d\d:\d\d:\d\d\.\d+ - |-{9}|\[KFP Executor |[{}\s\]]*,?$|(.*: )?(Killed|Segmentation fault|Aborted|Bus error|"
-    r"Illegal instruction|Terminated)( \(core dumped\))?$"
+    r'\d\d:\d\d:\d\d\.\d+ - |-{9}|\[KFP Executor |"[^"]*": |[{}\s\]]*,?$|'
+    r"(.*: )?(Killed|Segmentation fault|Aborted|Bus error|Illegal instruction|Terminated)( \(core dumped\))?$"
 )
 LOG_BYTES = 64 * 1024
 SAID = {

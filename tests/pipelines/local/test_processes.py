@@ -41,7 +41,6 @@ def test_a_step_that_ended_with_a_code_is_told_with_it(tmp_path: Path) -> None:
 
 def test_what_the_runner_prints_is_no_last_line(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
-    log.write_text(
-        "loss 0.3\n    Segmentation fault (core dumped)\n12:00:00.123 - ERROR - Task 'baseline' finished with status FAILURE\n}\n----------\n"
-    )
+    around = ["Segmentation fault (core dumped)", "12:00:00.123 - ERROR - Task 'baseline' FAILURE", "}", "-" * 80]
+    log.write_text("\n".join(["    loss 0.3", '    "outputFile": "/tmp/x"', *around]), encoding="utf-8")
     assert last_line(log) == "loss 0.3"
