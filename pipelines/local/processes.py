@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -15,6 +16,8 @@ RUNNER_LINE = re.compile(
     r'\d\d:\d\d:\d\d\.\d+ - |-{9}|\[KFP Executor |"[^"]*": |[{}\s\]]*,?$|'
     r"(.*: )?(Killed|Segmentation fault|Aborted|Bus error|Illegal instruction|Terminated)( \(core dumped\))?$"
 )
+# Before a step begins: what it was given, and what the step before it gave.
+BEGUN_LINE = re.compile(r"\d\d:\d\d:\d\d\.\d+ - INFO - ")
 LOG_BYTES = 64 * 1024
 SAID = {
     signal.SIGKILL: (
@@ -85,6 +88,7 @@ def last_line(log: Path) -> str:
     with contextlib.suppress(OSError), log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - LOG_BYTES))
         lines = file.read().decode(errors="replace").splitlines()
-        said = (line.strip() for line in reversed(lines))
+        of_step = itertools.takewhile(lambda line: not BEGUN_LINE.match(line), reversed(lines))
+        said = (line.strip() for line in of_step)
         return next((line[:200] for line in said if not RUNNER_LINE.match(line)), "")
     return ""

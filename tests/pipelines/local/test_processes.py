@@ -44,3 +44,5 @@ def test_what_the_runner_prints_is_no_last_line(tmp_path: Path) -> None:
     around = ["Segmentation fault (core dumped)", "12:00:00.123 - ERROR - Task 'baseline' FAILURE", "}", "-" * 80]
     log.write_text("\n".join(["    loss 0.3", '    "outputFile": "/tmp/x"', *around]), encoding="utf-8")
     assert last_line(log) == "loss 0.3"
+    log.write_text("of the step before\n12:00:00.123 - INFO - Executing task 'baseline'\n}\n", encoding="utf-8")
+    assert last_line(log) == ""
