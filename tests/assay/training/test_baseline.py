@@ -72,7 +72,8 @@ def test_the_model_written_is_that_of_the_best_epoch(outcome, spots: Dataset) ->
 
 def test_the_model_loads_in_a_process_that_built_none(outcome) -> None:  # type: ignore[no-untyped-def]
     result, _ = outcome
-    program = "import sys; from pathlib import Path; from assay.models.artifact import load_model; "
+    program = "from assay.observability.quiet import silence_tensorflow; silence_tensorflow(); import sys; "
+    program += "from pathlib import Path; from assay.models.artifact import load_model; "
     program += "load_model(Path(sys.argv[1]))"
     command = [sys.executable, "-c", program, str(result.model_dir)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
