@@ -8,6 +8,7 @@ import urllib.request
 from assay.observability.progress import log
 
 TIMEOUT_SECONDS = 10.0
+ENDED = "It was ended from outside: by someone, or at a limit of time."
 
 
 def run_link(public_url: str, run_id: str) -> str:
@@ -15,13 +16,14 @@ def run_link(public_url: str, run_id: str) -> str:
     return f"{public_url.rstrip('/')}/#/runs/details/{run_id}" if public_url and run_id else ""
 
 
-def notify(name: str, state: str, resource: str, error: str, public_url: str, webhook: str) -> bool:
+def notify(name: str, state: str, run_id: str, error: str, public_url: str, webhook: str) -> bool:
     """Log the outcome of a run and send it to a webhook.
 
     Args:
         name: Model name.
-        state: Kubeflow's final state, such as SUCCEEDED.
-        resource: Resource name of the run; its last part is the id.
+        state: Kubeflow's state of the part that has ended, such as SUCCEEDED. What was ended from outside it still
+            calls RUNNING.
+        run_id: The run's id.
         error: The first error, or an empty string.
         public_url: Address of the Kubeflow interface, or an empty string.
         webhook: URL that is sent a JSON object whose ``text`` chat services show, or an empty string.
@@ -29,7 +31,8 @@ def notify(name: str, state: str, resource: str, error: str, public_url: str, we
     Returns:
         Whether the webhook took it. One that does not answer is logged and never fails the run.
     """
-    run_id = resource.rsplit("/", 1)[-1]
+    if state == "RUNNING":
+        state, error = "FAILED", error or ENDED
     link = run_link(public_url, run_id)
     text = " ".join(part for part in (f"{name}: run {run_id} {state.lower()}.", error, link) if part)
     log(text)

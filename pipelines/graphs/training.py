@@ -151,7 +151,9 @@ def build_training_pipeline(
         if settings is None or settings.webhook is None:
             whole_run()
             return
-        told = notify_step(name=name, public_url=settings.public_url or "", webhook=settings.webhook)
+        # Kubeflow's status has the name of the workflow, which leads nowhere.
+        run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+        told = notify_step(name=name, run_id=run_id, public_url=settings.public_url or "", webhook=settings.webhook)
         with dsl.ExitHandler(placed("notify", told), name="training"):
             whole_run()
 

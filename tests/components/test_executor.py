@@ -133,7 +133,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         )
         made["ingest again"] = backend.run("ingest", data=given["data"], skip_unchanged=True, **root, **mark)
         told = {"state": "SUCCEEDED", "pipelineJobResourceName": "run/a-run", "error": {}}
-        made["notify"] = backend.run("notify", name="tiny", public_url="", webhook="", status=told)
+        made["notify"] = backend.run("notify", name="tiny", run_id="run-1", public_url="", webhook="", status=told)
     return made
 
 

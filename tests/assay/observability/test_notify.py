@@ -35,11 +35,18 @@ def hook() -> Iterator[tuple[str, list[dict]]]:
 
 def test_a_webhook_gets_state_and_link(hook: tuple[str, list[dict]]) -> None:
     url, received = hook
-    assert notify("pcam", "FAILED", "projects/x/runs/abc-1", "evaluate: no space", "https://kfp.example/", url)
+    assert notify("pcam", "FAILED", "abc-1", "evaluate: no space", "https://kfp.example/", url)
     (body,) = received
     assert body["state"] == "FAILED"
     assert body["link"] == "https://kfp.example/#/runs/details/abc-1"
     assert "evaluate: no space" in body["text"]
+
+
+def test_what_was_ended_from_outside_is_not_called_running(hook: tuple[str, list[dict]]) -> None:
+    url, received = hook
+    assert notify("pcam", "RUNNING", "abc-1", "", "", url)
+    assert received[0]["state"] == "FAILED"
+    assert "run abc-1 failed. It was ended from outside" in received[0]["text"]
 
 
 @pytest.mark.parametrize("webhook", ["http://127.0.0.1:1/", "no address", ""])
