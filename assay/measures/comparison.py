@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,13 @@ from assay.measures.metrics import METRICS, Scored, point_metrics
 from assay.measures.ranking import Floats, Mask
 
 
-def mcnemar(first_right: Mask, second_right: Mask, groups: npt.NDArray[Any] | None = None) -> float:
-    """Return the two-sided p-value of equal accuracy on the same cases.
+def mcnemar(
+    first_right: Mask,
+    second_right: Mask,
+    groups: npt.NDArray[Any] | None = None,
+    alternative: Literal["two-sided", "greater"] = "two-sided",
+) -> float:
+    """Return the p-value of equal accuracy on the same cases.
 
     Exact (binomial) where cases are independent. With groups, a score test on the groups' sums of differences; for
     groups of one it is McNemar's chi-square.
@@ -28,6 +33,7 @@ def mcnemar(first_right: Mask, second_right: Mask, groups: npt.NDArray[Any] | No
         first_right: Which decisions of the first model are right, bool (N,).
         second_right: The same of the second.
         groups: Patient or slide of each case (N,); None: cases are independent.
+        alternative: Whether the first may be better or worse, or is asked to be better.
 
     Source:
         McNemar 1947; for groups, Obuchowski 1998, Statistics in Medicine 17.
@@ -39,10 +45,11 @@ def mcnemar(first_right: Mask, second_right: Mask, groups: npt.NDArray[Any] | No
         return 1.0
     if groups is None:
         won, lost = int(gains.sum()), int(losses.sum())
-        return float(binomtest(won, won + lost, 0.5).pvalue)
+        return float(binomtest(won, won + lost, 0.5, alternative).pvalue)
     units = np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
     sums = np.bincount(units, gains.astype(np.float64) - losses)
-    return two_sided_p(float(sums.sum()), float(np.sqrt(np.square(sums).sum())))
+    gained, error = float(sums.sum()), float(np.sqrt(np.square(sums).sum()))
+    return two_sided_p(gained, error) if alternative == "two-sided" else _upper_tail(gained / error)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -133,6 +140,11 @@ def compare_samples(
     elif metric == "accuracy":
         right = [model.labels == model.predicted for model in (first, second)]
         p_value, test = mcnemar(right[0], right[1], within), "McNemar" if within is None else "McNemar by groups"
+        if margin == 0:
+            p_better = mcnemar(right[0], right[1], within, "greater")
+        else:
+            # McNemar's test knows no margin: the bootstrap answers for it, and is named.
+            test = f"paired {resampler.method}"
     return PairedDifference(metric, difference, interval, p_value, p_better, margin, test)
 
 

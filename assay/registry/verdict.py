@@ -19,6 +19,8 @@ from assay.measures.sequential import spend
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+# Fewer groups of a class decide by luck, whatever the test says.
+FEWEST_UNITS = 10
 # Each is bought with the other by moving the threshold.
 COUNTERPARTS = {"sensitivity": "specificity", "specificity": "sensitivity"}
 
@@ -114,7 +116,7 @@ def judge_against_champion(
         seed: Of the bootstrap.
         look: Which comparison with this champion it is, from 1; see `assay.measures.sequential.spend`.
     """
-    metric, title = config.metric, METRICS[config.metric].title
+    metric, title, level = config.metric, METRICS[config.metric].title, spend(config.alpha, look)
     resampler = Resampler(len(challenger.labels), groups, RESAMPLES, seed)
     models = {"challenger": challenger, "champion": champion}
     samples = bootstrap_metrics(models, resampler)
@@ -127,18 +129,18 @@ def judge_against_champion(
         samples["champion"][metric],
         resampler,
         groups,
-        CONFIDENCE,
+        # The interval that belongs to a one-sided test at this level.
+        1 - 2 * level,
         config.min_gain,
     )
     score, other = scores["challenger"], scores["champion"]
-    undefined = score.undefined or other.undefined
+    undefined = score.undefined or other.undefined or _too_few(challenger, groups)
     numbers = f"test {title} {score} against {other}"
     if undefined or math.isnan(gain.p_better):
         reason = undefined or "the test split is too small for a test"
         return PromotionVerdict(False, f"{title} cannot be compared ({reason})", metric, score, other, gain)
     change = f"{gain.difference:+.3f} [{gain.interval.low:+.3f}, {gain.interval.high:+.3f}]"
     margin = f" over {config.min_gain:g}" if config.min_gain else ""
-    level = spend(config.alpha, look)
     significant = gain.p_better <= level
     sign = "≤" if significant else ">"
     p_value = f"one-sided p{margin} = {gain.p_better:.2g} {sign} {level:.2g} (look {look} at this champion)"
@@ -164,6 +166,17 @@ def _scores(
         interval = metric_intervals(scored, points.values, samples[name], resampler, CONFIDENCE)[metric]
         scores[name] = Score(points.values[metric], interval, points.undefined.get(metric, ""))
     return scores
+
+
+def _too_few(scored: Scored, groups: npt.NDArray[Any] | None) -> str:
+    """Return why so few groups (or cases) of a class decide nothing, or an empty text."""
+    for index in np.unique(scored.labels):
+        cases = scored.labels == index
+        units = int(cases.sum()) if groups is None else len(np.unique(np.asarray(groups)[cases].astype(str)))
+        if units < FEWEST_UNITS:
+            what = "images" if groups is None else "groups with images"
+            return f"only {units} {what} of one class are left to compare on; {FEWEST_UNITS} are needed"
+    return ""
 
 
 def _fails_guessing(ranking: Score) -> str:

@@ -176,3 +176,31 @@ def test_groups_widen_the_interval_of_a_difference():
     grouped = compared(first, second, "auc", groups=groups, resamples=300)
     assert grouped.test == "DeLong by groups"
     assert grouped.interval.high - grouped.interval.low > 1.5 * (plain.interval.high - plain.interval.low)
+
+
+def test_the_one_sided_mcnemar_is_exact_and_half_of_what_two_sides_say():
+    # Of ten cases in which the two differ, the first is right in nine: (1 + 10) / 2 ** 10.
+    first = np.array([True] * 9 + [False] + [True] * 20)
+    second = np.array([False] * 9 + [True] + [True] * 20)
+    assert mcnemar(first, second, alternative="greater") == pytest.approx(11 / 1024)
+    assert mcnemar(second, first, alternative="greater") == pytest.approx(1023 / 1024)
+    assert mcnemar(first, second) == pytest.approx(22 / 1024)
+
+
+def test_a_margin_on_accuracy_is_answered_by_the_test_that_is_named():
+    random = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    scores = [np.clip(labels + random.normal(0, spread, 200), 0, 1) for spread in (0.4, 0.8)]
+    models = [Scored(labels, np.stack([1 - score, score], axis=1), (score >= 0.5).astype(int)) for score in scores]
+    resampler = Resampler(200, None, 500, 0)
+    samples = bootstrap_metrics(dict(zip("ab", models, strict=True)), resampler)
+
+    def compare(margin):
+        accuracy = [samples[name]["accuracy"] for name in "ab"]
+        return compare_samples(*models, "accuracy", *accuracy, resampler, margin=margin)
+
+    right = [model.labels == model.predicted for model in models]
+    assert compare(0.0).test == "McNemar"
+    assert compare(0.0).p_better == mcnemar(*right, alternative="greater")
+    assert compare(0.02).test == "paired bootstrap"
+    assert compare(0.02).p_better > compare(0.0).p_better

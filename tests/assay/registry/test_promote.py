@@ -21,9 +21,11 @@ from assay.data.dataset import Dataset
 from assay.data.shards import write_dataset
 from assay.errors import AssayError, InputError
 from assay.evaluation.evaluate import evaluate
+from assay.measures.metrics import Scored
 from assay.models.artifact import load_model, save_model
 from assay.models.info import ModelInfo
 from assay.registry.promote import PromotionResult, promote
+from assay.registry.verdict import judge_against_champion
 from assay.registry.versions import ModelRegistry
 from assay.storage.open import open_store
 
@@ -470,3 +472,14 @@ def test_sensitivity_bought_with_specificity_does_not_win(bench: Bench, dataset:
     assert bench.run(
         FAIR, info={"threshold": 0.42, "code_version": "3"}, metric="sensitivity", counterpart_margin=0.99
     ).promoted
+
+
+def test_a_few_groups_of_a_class_decide_nothing() -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    answers = [np.clip(labels * gap + random.random(60) * 0.5, 0, 1) for gap in (0.5, 0.1)]
+    scored = [Scored(labels, np.stack([1 - p, p], axis=1), (p >= 0.5).astype(np.int64)) for p in answers]
+    few = judge_against_champion(PromoteConfig(), *scored, np.arange(60) // 10, seed=0)
+    assert not few.promote
+    assert "only 6 groups with images of one class are left to compare on; 10 are needed" in few.why
+    assert judge_against_champion(PromoteConfig(), *scored, np.arange(60) // 4, seed=0).promote
