@@ -89,7 +89,7 @@ def test_a_demo_and_sensor_windows_are_ingested(tmp_path: Path) -> None:
     snapshot = Snapshot.open(sensors.snapshot_dir)
     assert snapshot.kind == "sensor"
     assert snapshot.table["height"].nunique() == 1
-    assert "svg+xml" in (sensors.snapshot_dir / "quality.html").read_text()
+    assert "<svg" in (sensors.snapshot_dir / "quality.html").read_text()
 
 
 def test_real_patches_keep_their_splits(pcam: Path, tmp_path: Path) -> None:
