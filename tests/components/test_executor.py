@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from assay.config import parse_config
 from pipelines.graphs.training import compile_training_pipeline, pipeline_arguments
 from pipelines.settings import load_settings
 from tests.pipelines.conftest import CANDIDATES, IMAGES, Graph, read_graph
-from tests.recorded import SECTIONS
+from tests.recorded import tiny_config
 
 BUCKET = "minio://mlpipeline/v2/artifacts/assay-training/429fe07d"
 
@@ -101,7 +100,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     from kfp.dsl.types import artifact_types
 
     folder = tmp_path_factory.mktemp("backend")
-    config = parse_config({"version": 1, "name": "tiny", "storage": {"root": str(folder / "store")}, **SECTIONS})
+    config = tiny_config(folder)
     given = pipeline_arguments(config)
     code = {"code_version": given["system_code_version"]}
     root = {"storage_root": given["system_storage_root"]}

@@ -20,7 +20,7 @@ def test_a_run_is_recorded_with_what_it_was_given(recorded: RunRecord) -> None:
     assert recorded.config["baseline"]["epochs"] == SECTIONS["baseline"]["epochs"]
     assert recorded.config["finetune"] == {"enabled": False}
     assert set(recorded.config) > {"augment", "evaluate", "promote", "runtime"}
-    assert recorded.source.startswith("demo://tissue?images=120")
+    assert recorded.source.endswith("/images")
 
 
 def test_a_run_is_recorded_with_scores_cost_and_curves_of_its_candidates(recorded: RunRecord) -> None:
