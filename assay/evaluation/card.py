@@ -33,7 +33,9 @@ def render_leaderboard(evaluation: Evaluation) -> str:
         lines.append(f"| {evaluation.best.name}, mean of {views.views} views | | {text} | | | | |")
     chosen = "log loss" if evaluation.chosen_by == "val_log_loss" else "AUC"
     detects = f" Positive, what sensitivity is of: {cell(evaluation.positive_class)}." if evaluation.binary else ""
-    lines += ["", f"★ best by validation {chosen}.{detects} {words.how_intervals(evaluation)}.", ""]
+    optimism = words.optimism_in_words(evaluation)
+    said = [f"★ best by validation {chosen}.{detects}", *([optimism] if optimism else [])]
+    lines += ["", " ".join([*said, f"{words.how_intervals(evaluation)}."]), ""]
     return "\n".join(lines)
 
 
@@ -55,6 +57,7 @@ def render_card(evaluation: Evaluation) -> str:
         best=best,
         verdict=words.report_verdict(evaluation),
         gap=words.gap(evaluation),
+        calibration=words.calibration_in_words(evaluation),
         metrics=metrics,
         leaderboard=render_leaderboard(evaluation),
         limitations=words.limitations(evaluation),

@@ -20,9 +20,12 @@ from assay.evaluation.results import Candidate, CandidateComparison, Evaluation,
 from assay.hashing import hash_json
 from assay.measures.calibration import Temperature, apply_temperature, fit_temperature
 from assay.measures.comparison import compare_samples, holm
+from assay.measures.delong import delong
 from assay.measures.intervals import Resampler, bootstrap_metrics, metric_intervals, wilson_interval
 from assay.measures.metrics import Scored, decide, per_class_table, point_metrics
 from assay.measures.ranking import Floats, roc_auc
+from assay.measures.recalibration import claims, recalibration
+from assay.measures.selection import own_noise, selection_optimism
 from assay.measures.thresholds import Threshold, choose_threshold
 from assay.models.artifact import load_model
 from assay.models.info import read_info
@@ -125,6 +128,9 @@ def judge_candidates(config: EvaluateConfig, dataset: Dataset, candidates: Mappi
                 resampler,
                 config.confidence,
             ),
+            calibration=recalibration(
+                *claims(candidate.test), groups if resampler.grouped else None, config.confidence, seed
+            ),
         )
         for candidate in judged
     ]
@@ -143,6 +149,7 @@ def judge_candidates(config: EvaluateConfig, dataset: Dataset, candidates: Mappi
         groups=groups,
         group_rows=_group_rows(ranked[0], groups, config.confidence),
         views=_views(config, dataset, test, ranked[0], candidates[ranked[0].name], samples, resampler, groups),
+        optimism=_optimism(ranked, group_labels(dataset, dataset.valid)) if chosen_by == "val_auc" else math.nan,
     )
 
 
@@ -217,6 +224,23 @@ def _rank(judged: list[Candidate]) -> tuple[list[Candidate], str]:
     if any(math.isnan(candidate.valid_metrics.values["auc"]) for candidate in judged):
         return sorted(judged, key=loss), "val_log_loss"
     return sorted(judged, key=lambda candidate: (-candidate.valid_metrics.values["auc"], loss(candidate))), "val_auc"
+
+
+def _optimism(ranked: list[Candidate], groups: npt.NDArray[Any] | None) -> float:
+    """Return by how much the best validation AUC flatters because it is the best of the candidates'."""
+    if len(ranked) < 2:
+        return math.nan
+    valid = [candidate.valid for candidate in ranked]
+    of_classes = [valid[0].positive_index] if valid[0].binary else range(valid[0].probabilities.shape[1])
+    covariances = [
+        delong(
+            valid[0].labels == index, np.stack([scored.probabilities[:, index] for scored in valid]), groups
+        ).covariance
+        for index in of_classes
+    ]
+    # The AUC of several classes is the mean over them; their errors count as independent.
+    covariance = np.sum(covariances, axis=0) / len(covariances) ** 2
+    return selection_optimism([candidate.valid_metrics.values["auc"] for candidate in ranked], own_noise(covariance))
 
 
 def _compare(

@@ -6,7 +6,7 @@ import datetime
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from assay.hashing import code_version
 from assay.measures.calibration import reliability_curve
 from assay.measures.interval import Interval
 from assay.measures.metrics import METRICS, confusion_matrix
+from assay.measures.recalibration import claims
 from assay.pages import numbers, plots
 from assay.pages.svg import interval_bar
 from assay.pages.template import page_template
@@ -27,7 +28,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_CLASSES_DRAWN = 8
 MOST_CONFUSION_CLASSES = 24
 MOST_GROUPS_SHOWN = 30
-POOR_CALIBRATION = 0.1
 # Of the logarithm of the temperature: less than this is not worth a second curve.
 SMALL_CHANGE = 0.03
 # By (truly positive, decided positive).
@@ -57,6 +57,7 @@ def render_report(evaluation: Evaluation, model_dir: Path) -> str:
         comparisons=_comparison_rows(evaluation),
         views=_views_row(evaluation),
         how_intervals=words.how_intervals(evaluation),
+        optimism=words.optimism_in_words(evaluation),
         level=words.level(evaluation),
         rule=words.rule_in_words(evaluation),
         separation=_separation(evaluation),
@@ -337,26 +338,19 @@ def _confused_pairs(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 def _calibration(evaluation: Evaluation) -> dict[str, Any]:
     best = evaluation.best
-    if evaluation.binary:
-        index = evaluation.dataset.positive_index
-        happened = best.test.labels == index
-        claimed, raw = best.test.probabilities[:, index], best.raw_test[:, index]
-        claim = evaluation.positive_class
-    else:
-        happened = best.test.labels == best.test.probabilities.argmax(axis=1)
-        claimed, raw = best.test.probabilities.max(axis=1), best.raw_test.max(axis=1)
-        claim = "the class decided"
+    happened, claimed = claims(best.test)
+    raw = claims(replace(best.test, probabilities=best.raw_test))
+    claim = evaluation.positive_class if evaluation.binary else "the class decided"
     confidence = evaluation.config.confidence
     changed = abs(math.log(best.temperature.value)) > SMALL_CHANGE
-    before = reliability_curve(happened, raw, confidence=confidence) if changed else []
+    before = reliability_curve(*raw, confidence=confidence) if changed else []
     figure = plots.calibration_figure(before, reliability_curve(happened, claimed, confidence=confidence), claim)
     return {
         "figure": figure,
-        "ece": numbers.score(best.test_metrics.values["ece"]),
-        "interval": numbers.interval_of(best.intervals["ece"]),
+        "found": words.calibration_in_words(evaluation),
         "temperature": best.temperature,
         "changed": changed,
-        "poor": best.test_metrics.values["ece"] > POOR_CALIBRATION,
+        "bound": words.temperature_at_its_bound(best.temperature),
     }
 
 

@@ -14,6 +14,7 @@ from assay.measures.comparison import PairedDifference
 from assay.measures.interval import Interval
 from assay.measures.intervals import Resampler
 from assay.measures.metrics import METRICS, PointMetrics, Scored
+from assay.measures.recalibration import Recalibration
 from assay.measures.thresholds import Threshold
 from assay.models.info import ModelInfo
 
@@ -38,6 +39,7 @@ class Candidate:
         valid_metrics: Of the validation split.
         test_metrics: Of the test split.
         intervals: Of the test split's metrics.
+        calibration: How far its test probabilities are frequencies; None until all candidates are judged.
         per_class: One row a class; see `per_class_table`.
         training: The training step's metrics.json; empty where there is none.
         history: history.csv; None where there is none.
@@ -56,6 +58,7 @@ class Candidate:
     per_class: Sequence[Mapping[str, Any]]
     training: Mapping[str, float] = field(default_factory=dict)
     history: pd.DataFrame | None = None
+    calibration: Recalibration | None = None
 
     def flat_metrics(self) -> dict[str, float]:
         """Return ``test_auc``, ``test_auc_low``, ``test_auc_high``... and ``val_auc``...; only what is finite."""
@@ -69,6 +72,8 @@ class Candidate:
         if self.threshold is not None:
             values["threshold"] = self.threshold.value
         values["temperature"] = self.temperature.value
+        if self.calibration is not None:
+            values |= self.calibration.metrics("test_calibration")
         return {name: float(value) for name, value in values.items() if math.isfinite(value)}
 
 
@@ -135,6 +140,8 @@ class Evaluation:
         groups: Patient or slide of each test case (N,); None where there are none.
         group_rows: Per group; empty where groups are absent or too small to tell.
         views: Test-time augmentation, where asked for.
+        optimism: By how much the best validation AUC flatters for being the best of the candidates'; nan where there
+            is one candidate, or the choice was not made by it.
     """
 
     dataset: Dataset
@@ -150,6 +157,7 @@ class Evaluation:
     groups: npt.NDArray[Any] | None
     group_rows: Sequence[GroupRow] = ()
     views: Views | None = None
+    optimism: float = math.nan
 
     @property
     def best(self) -> Candidate:

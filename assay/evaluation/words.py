@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from assay.augmentation.operations import policy_in_words
 from assay.config import Policy
 from assay.evaluation.results import Candidate, Evaluation
+from assay.measures.calibration import HOTTEST, Temperature
+from assay.measures.recalibration import Recalibration, claims
 from assay.models.info import ModelInfo
 from assay.pages.numbers import interval_of, p_value, percent, score, signed
 
@@ -15,6 +19,9 @@ from assay.pages.numbers import interval_of, p_value, percent, score, signed
 SMALL_GAP, LARGE_GAP = 0.01, 0.03
 FEW_OF_A_CLASS = 50
 FEW_GROUPS = 20
+SIGNIFICANT = 0.05
+# A gap between probability and frequency that makes the probabilities useless.
+POOR_CALIBRATION = 0.1
 RULES = {
     "youden": "the largest sum of sensitivity and specificity",
     "accuracy": "the highest accuracy",
@@ -134,6 +141,13 @@ def cautions(evaluation: Evaluation) -> list[str]:
     auc = best.intervals["auc"]
     if auc.defined and auc.low <= 0.5 <= auc.high:
         found.append("The interval of the AUC includes 0.5: this model is not shown to be better than guessing.")
+    elif auc.defined and auc.high < 0.5:
+        found.append(
+            "The interval of the AUC lies wholly below 0.5: are the labels or the orientation inverted? It ranks "
+            f"{evaluation.negative_class if evaluation.binary else 'other classes'} above "
+            f"{evaluation.positive_class if evaluation.binary else 'the right one'}; look at the labels and at "
+            "data.positive_class before anything else."
+        )
     if best.training.get("not_learning"):
         found.append("Its training was stopped because it learnt nothing.")
     if best.threshold is not None and best.threshold.note:
@@ -264,6 +278,89 @@ def augmentation_of(info: ModelInfo) -> list[str]:
     # A model of another version of the code may name operations that are gone.
     policy = Policy.model_validate({name: value for name, value in given.items() if name in Policy.model_fields})
     return policy_in_words(policy, (info.input_shape[0], info.input_shape[1]))
+
+
+def calibration_in_words(evaluation: Evaluation) -> list[str]:
+    """Say what the test cases tell of the probabilities; that they are wrong only where a test says so."""
+    best, found = evaluation.best, evaluation.best.calibration
+    if found is None:
+        return []
+    sentences = [_calibration_numbers(found)]
+    if math.isnan(found.p_value):
+        return [*sentences, f"The test {evaluation.unit} come from too few groups to test more."]
+    if found.p_value >= SIGNIFICANT:
+        seen = f"The {len(best.test.labels):,} test {evaluation.unit} do not speak against the probabilities"
+        return [*sentences, f"{seen} ({p_value(found.p_value)}, {found.test})."]
+    wrong = f"The probabilities are not frequencies ({p_value(found.p_value)}, {found.test}): "
+    sentences.append(f"{wrong}{_what_is_wrong(found)}.{_for_example(evaluation, found)}")
+    if found.error > POOR_CALIBRATION:
+        sentences.append("That is much: trust the decisions more than the probabilities.")
+    return sentences
+
+
+def _calibration_numbers(found: Recalibration) -> str:
+    error = f"Typical gap between probability and frequency: {score(found.error)} (root mean square, chance taken off)"
+    if not found.slope_interval.defined:
+        return f"{error}. The cases are parted without a mistake or hold one class, so no slope can be given."
+    slope, shift = found.slope_interval, found.intercept_interval
+    return (
+        f"{error}. Slope {found.slope:.2f} ({slope.low:.2f} to {slope.high:.2f}; right is 1), "
+        f"intercept {found.intercept:+.2f} ({shift.low:+.2f} to {shift.high:+.2f}; right is 0)."
+    ).replace("-", "−")
+
+
+def _what_is_wrong(found: Recalibration) -> str:
+    said = []
+    if found.slope_interval.defined and found.slope_interval.high < 1:
+        said.append("too extreme" if found.slope_interval.high > 0 or found.slope > 0 else "the wrong way round")
+    if found.slope_interval.defined and found.slope_interval.low > 1:
+        said.append("too cautious")
+    if found.intercept_interval.defined and found.intercept_interval.low > 0:
+        said.append("too low")
+    if found.intercept_interval.defined and found.intercept_interval.high < 0:
+        said.append("too high")
+    return f"they are {' and '.join(said)}" if said else "level and spread together are off, by little each"
+
+
+def _for_example(evaluation: Evaluation, found: Recalibration) -> str:
+    """Return what becomes of a high probability, one that the model gives often."""
+    _, claimed = claims(evaluation.best.test)
+    high = min(0.99, max(0.01, round(float(np.quantile(claimed, 0.9)), 2)))
+    true = found.recalibrated(high)
+    if math.isnan(true):
+        return ""
+    what = evaluation.positive_class if evaluation.binary else "right"
+    return f" Of {evaluation.unit} given {high:.2f}, about {100 * true:.0f} in 100 are {what}."
+
+
+def temperature_at_its_bound(temperature: Temperature) -> str:
+    """Return what it means that the temperature is the highest allowed, or an empty text."""
+    if temperature.value < 0.98 * HOTTEST:
+        return ""
+    return (
+        f"The temperature is at its upper bound of {HOTTEST:g}: no division of the logits made the probabilities "
+        "right, and what is left of them says next to nothing. Training with class weights does this, or a model "
+        "that has learnt nothing."
+    )
+
+
+def optimism_in_words(evaluation: Evaluation) -> str:
+    """Say by how much the best validation AUC flatters because it was chosen, or nothing where that is not known."""
+    found = evaluation.optimism
+    tried = evaluation.best.training.get("search_optimism", math.nan)
+    parts = []
+    if not math.isnan(found):
+        parts.append(f"for being the best of {len(evaluation.candidates)} candidates by about {_amount(found)}")
+    if not math.isnan(tried):
+        trials = int(evaluation.best.training.get("search_trials", 0))
+        parts.append(f"for being the best of {trials} trials by up to {_amount(tried)}")
+    if not parts:
+        return ""
+    return f"A validation AUC that was chosen flatters: that of {evaluation.best.name} {' and '.join(parts)}."
+
+
+def _amount(value: float) -> str:
+    return score(value) if value >= 0.0005 else "0.001 or less"
 
 
 def limitations(evaluation: Evaluation) -> list[str]:

@@ -22,6 +22,7 @@ from assay.errors import AssayError
 from assay.observability.progress import Progress, log
 from assay.observability.resources import price_per_hour
 from assay.search.group import GRACE_SECONDS, WorkerGroup
+from assay.search.optimism import search_optimism
 from assay.search.results import BEST_FILE, TRIALS_FILE, TrialRow, best_row, epochs_spent, write_csv
 from assay.search.spec import SearchSpec
 from assay.storage.files import ObjectNotFound, new_file
@@ -49,11 +50,13 @@ class SearchOutcome:
         rows: The trials in the order in which they ended.
         remarks: What is to be said of the search.
         budget: Epochs that it might train in all.
+        optimism: By how much the best score flatters; None where that is not known.
     """
 
     rows: Sequence[TrialRow]
     remarks: Sequence[str]
     budget: int
+    optimism: float | None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -71,6 +74,7 @@ class SearchOutcome:
             "search_epochs": epochs_spent(self.rows),
             "search_budget_epochs": self.budget,
             "train_seconds": sum(row.seconds for row in self.rows),
+            **({} if self.optimism is None else {"search_optimism": self.optimism}),
         }
 
 
@@ -205,7 +209,7 @@ def _write_trials(out_dir: Path, outcome: SearchOutcome, best: TrialRow, runner:
     with new_file(out_dir / TRIALS_FILE) as stage:
         write_csv(stage, outcome.rows, objective, fields)
     with new_file(out_dir / PAGE_FILE) as stage:
-        write_page(stage, outcome.rows, objective, fields, outcome.budget, remarks)
+        write_page(stage, outcome.rows, objective, fields, outcome.budget, remarks, outcome.optimism)
     with new_file(out_dir / BEST_FILE) as stage:
         stage.write_text(json.dumps(best.values, indent=1) + "\n", encoding="utf-8")
 
@@ -259,7 +263,8 @@ def _run(spec: SearchSpec, dataset: Dataset, runner: TrialRunner, lease: Lease |
             else:
                 _search_with_workers(spec, oracle, scratch, ledger)
         remarks = [oracle.ended_because] if oracle.ended_because else []
-        return SearchOutcome(ledger.rows(), remarks, _budget(search))
+        rows = ledger.rows()
+        return SearchOutcome(rows, remarks, _budget(search), search_optimism(rows, search.objective, dataset))
 
 
 def _budget(search: SearchConfig) -> int:

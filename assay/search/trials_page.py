@@ -44,7 +44,13 @@ class TrialAxis:
 
 
 def write_page(
-    path: Path, rows: Sequence[TrialRow], objective: str, fields: Sequence[str], budget: int, remarks: Sequence[str]
+    path: Path,
+    rows: Sequence[TrialRow],
+    objective: str,
+    fields: Sequence[str],
+    budget: int,
+    remarks: Sequence[str],
+    optimism: float | None = None,
 ) -> None:
     """Write the self-contained page of a search.
 
@@ -55,6 +61,7 @@ def write_page(
         fields: The hyperparameters, in order.
         budget: Epochs that the search could spend.
         remarks: What else is to be said, such as values taken out of the space; a line each.
+        optimism: By how much the best score flatters; None: not known.
     """
     shown = [replace(row, values={name: short(value) for name, value in row.values.items()}) for row in rows]
     header, lines = table(shown, objective, fields)
@@ -70,6 +77,7 @@ def write_page(
         best=best,
         fields=fields,
         remarks=remarks,
+        optimism=optimism,
         header=[(header[index], header[index] not in WORDS) for index in kept],
         lines=[
             (

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from scipy.special import expit
 
 from assay.evaluation import words
+from assay.measures.calibration import Temperature
 from assay.measures.interval import Interval
+from assay.measures.metrics import Scored
+from assay.measures.recalibration import claims, recalibration
 from assay.measures.thresholds import Threshold
 from assay.pages import numbers
 
@@ -32,6 +38,73 @@ def test_a_model_that_may_be_guessing_is_said_to_be(evaluation):
     intervals = {**evaluation.best.intervals, "auc": Interval(0.48, 0.6, "bootstrap")}
     cautions = words.cautions(_with(evaluation, intervals=intervals))
     assert cautions[0] == "The interval of the AUC includes 0.5: this model is not shown to be better than guessing."
+
+
+def test_an_auc_wholly_below_one_half_asks_whether_labels_are_inverted(evaluation):
+    intervals = {**evaluation.best.intervals, "auc": Interval(0.0, 0.023, "bootstrap")}
+    cautions = words.cautions(_with(evaluation, intervals=intervals))
+    assert "wholly below 0.5: are the labels or the orientation inverted?" in cautions[0]
+    assert "It ranks normal above tumor" in cautions[0]
+    fine = {**evaluation.best.intervals, "auc": Interval(0.8, 0.9, "bootstrap")}
+    assert not any("0.5" in caution for caution in words.cautions(_with(evaluation, intervals=fine)))
+
+
+def _answering(evaluation, seed=0, offset=0.0, slope=1.0, count=400):
+    """The evaluation of a model whose logits would have to become offset + slope times what they are."""
+    generator = np.random.default_rng(seed)
+    logits = 1.5 * generator.normal(size=count)
+    labels = (generator.random(count) < expit(offset + slope * logits)).astype(np.int64)
+    claimed = expit(logits)
+    scored = Scored(labels, np.stack([1 - claimed, claimed], axis=1), (claimed >= 0.5).astype(np.int64))
+    return _with(evaluation, test=scored, calibration=recalibration(*claims(scored)))
+
+
+@pytest.mark.parametrize(
+    ("offset", "slope", "expected"),
+    [
+        (0.0, 0.3, "they are too extreme"),
+        (0.0, 2.5, "they are too cautious"),
+        (-1.5, 1.0, "they are too high"),
+        (1.5, 1.0, "they are too low"),
+    ],
+)
+def test_probabilities_that_are_wrong_are_called_so_with_what_is_wrong(evaluation, offset, slope, expected):
+    said = " ".join(words.calibration_in_words(_answering(evaluation, offset=offset, slope=slope)))
+    assert "The probabilities are not frequencies (p < 0.001, score test, exact)" in said
+    assert expected in said
+
+
+def test_what_becomes_of_a_high_probability_is_said_in_numbers(evaluation):
+    said = " ".join(words.calibration_in_words(_answering(evaluation, slope=0.3, count=4000)))
+    found = re.search(r"Of images given (0\.\d\d), about (\d+) in 100 are tumor\.", said)
+    given = float(found[1])
+    assert int(found[2]) == pytest.approx(100 * expit(0.3 * np.log(given / (1 - given))), abs=4)
+    assert "trust the decisions more than the probabilities" in said
+
+
+def test_probabilities_that_are_right_are_called_wrong_in_one_report_of_twenty(evaluation):
+    said = [" ".join(words.calibration_in_words(_answering(evaluation, seed, count=100))) for seed in range(60)]
+    wrong = sum("not frequencies" in text for text in said)
+    assert wrong <= 8
+    assert sum("do not speak against the probabilities" in text for text in said) == 60 - wrong
+
+
+def test_a_temperature_at_its_bound_is_said_to_be(evaluation):
+    assert "at its upper bound of 20" in words.temperature_at_its_bound(Temperature(19.9, 0.7, 0.69))
+    assert words.temperature_at_its_bound(Temperature(2.0, 0.7, 0.6)) == ""
+
+
+def test_a_chosen_validation_score_is_said_to_flatter(evaluation):
+    said = words.optimism_in_words(replace(evaluation, optimism=0.0123))
+    assert "that of search for being the best of 2 candidates by about 0.012." in said
+    training = {**evaluation.best.training, "search_optimism": 0.02, "search_trials": 24.0}
+    both = words.optimism_in_words(replace(_with(evaluation, training=training), optimism=0.0))
+    assert "by about 0.001 or less and for being the best of 24 trials by up to 0.020." in both
+    assert words.optimism_in_words(replace(evaluation, optimism=float("nan"))) == ""
+
+
+def test_two_candidates_far_apart_were_no_close_choice(evaluation):
+    assert 0 <= evaluation.optimism < 0.005
 
 
 def test_a_threshold_that_misses_its_target_is_a_caution(evaluation):
