@@ -86,10 +86,10 @@ def step(
             _check_inputs(inputs or {})
             yield record
         measured = meter.metrics()
-        for name in ("gpu_seconds", "cost"):
+        for spent in ("gpu_seconds", "cost"):
             # What the step's pod had others do, such as the workers of a search.
-            if f"worker_{name}" in record.metrics:
-                measured[name] = measured.get(name, 0.0) + record.metrics[f"worker_{name}"]
+            if f"worker_{spent}" in record.metrics:
+                measured[spent] = measured.get(spent, 0.0) + record.metrics[f"worker_{spent}"]
         record.metrics = finite({**measured, **record.metrics})
         if model_path is not None:
             write_marker(f"{model_path}/metrics.json", record.metrics)
