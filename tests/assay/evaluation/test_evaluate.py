@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from assay.config import EvaluateConfig
 from assay.data.dataset import Dataset
-from assay.data.shards import write_dataset
+from assay.data.shards import write_dataset, write_description
 from assay.errors import AssayError, InputError
 from assay.evaluation.evaluate import evaluate, group_labels
 from assay.models.artifact import load_model, save_model
@@ -100,6 +100,7 @@ def test_the_test_split_decides_nothing(evaluated, grouped, candidates, tmp_path
     shutil.copytree(grouped.root, turned)
     for file in (turned / "test").glob("labels-*.npy"):
         np.save(file, 1 - np.load(file))
+    write_description(turned, grouped.description)
     config = EvaluateConfig(**(quick | {"gradcam_images": 0}))
     result = evaluate(config, turned, candidates, tmp_path / "out", 0, runtime)
     honest, _ = evaluated
