@@ -372,6 +372,9 @@ class PromoteConfig(Section):
         0.05, gt=0, lt=0.5, description="level of all comparisons with one champion together; each look spends a part"
     )
     min_value: float | None = Field(None, ge=0, le=1, description="never promote below this value; null: no floor")
+    beat_guessing: bool = Field(
+        True, description="the first champion must rank better than guessing; false: to try the machinery alone"
+    )
     beat_baseline: bool = Field(
         True, description="the first champion must be better than the baseline, by the lower end of the interval"
     )

@@ -106,7 +106,8 @@ def _first_page(data: bytes) -> tuple[TiffPage, int]:
             frames = int((file.imagej_metadata or {}).get("images", 1))
     except Exception as error:  # whatever parsing broken data led to
         raise UnusableImage(f"truncated or broken ({' '.join(str(error).split())[:120]})") from error
-    if not page.imagewidth or not page.imagelength:
+    sides = (page.imagewidth, page.imagelength)
+    if not all(isinstance(side, int) and side > 0 for side in sides):
         raise UnusableImage("truncated or broken (the TIFF says no size)")
     if not isinstance(page.bitspersample, int) or not isinstance(page.sampleformat, int) or page.imagedepth != 1:
         raise UnusableImage("TIFF channels of different kinds are not read; save it with 8 or 16 bits a channel")

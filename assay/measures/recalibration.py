@@ -280,7 +280,8 @@ def _covariance(design: Floats, happened: Mask, fitted: Floats, units: Integers)
     for first in pairs:
         for second in pairs:
             own[:, first, second] = np.bincount(units, design[:, first] * design[:, second] * weights, count)
-    changes = np.linalg.solve(information - own, sums[:, :, None])[:, :, 0]
+    # Without one of very few groups nothing may be left to invert.
+    changes = (np.linalg.pinv(information - own, hermitian=True) @ sums[:, :, None])[:, :, 0]
     return np.asarray((count - 1) / count * (changes.T @ changes), dtype=np.float64)
 
 

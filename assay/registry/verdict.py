@@ -92,7 +92,8 @@ def judge_alone(
     if score.undefined:
         return PromotionVerdict(False, f"its {title} is undefined ({score.undefined})", config.metric, score)
     ranking = _scores(models, "auc", groups, seed, samples)["challenger"]
-    fails = _fails_guessing(ranking) or _fails_baseline(config, over_baseline) or _fails_floor(config, score)
+    guessing = _fails_guessing(ranking) if config.beat_guessing else ""
+    fails = guessing or _fails_baseline(config, over_baseline) or _fails_floor(config, score)
     return PromotionVerdict(not fails, fails or f"test {title} {score}", config.metric, score)
 
 

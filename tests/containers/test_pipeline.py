@@ -78,7 +78,9 @@ def test_every_step_gives_the_same_results(in_containers: Path, in_subprocesses:
     """To the last bit: packages of the same versions, on the same processor, with deterministic operations."""
 
     def results(runs: Path) -> dict[str, dict[str, float]]:
-        recorded = {path.parent.name: json.loads(path.read_text()) for path in runs.glob("steps/*/*/metrics")}
+        (events,) = runs.glob("*/events.jsonl")
+        told = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
+        recorded = {event["step"]: event["metrics"] for event in told if event["event"] == "finished"}
         return {
             step: {name: value for name, value in metrics.items() if not name.endswith(MEASURED)}
             for step, metrics in recorded.items()
@@ -140,13 +142,13 @@ def test_a_second_run_reuses_what_the_image_has_computed(in_containers: Path, as
 
 def test_a_step_sees_its_source_and_its_error_ends_the_run(tmp_path: Path, assay: Assay, image: str) -> None:
     runs, source = own_folder(tmp_path / "runs"), tmp_path / "images"
-    for name in ("one.png", "two.png"):
-        (source / "lonely").mkdir(parents=True, exist_ok=True)
-        (source / "lonely" / name).write_bytes(b"")
+    for label in ("first", "second"):
+        (source / label).mkdir(parents=True, exist_ok=True)
+        (source / label / "empty.png").write_bytes(b"")
     done = assay(runs, "--image", image, "--data", source, status=2)
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ingest: ")
-    assert "lonely" in line or "2 files" in line
+    assert "2 of 2 files" in line
 
 
 def test_a_step_has_no_rights_beyond_its_outputs(tmp_path: Path, image: str) -> None:

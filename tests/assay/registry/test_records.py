@@ -32,7 +32,7 @@ def test_a_run_is_recorded_with_scores_cost_and_curves_of_its_candidates(recorde
     assert candidate.training["train_seconds"] > 0
     # What the step cost, its start included: seconds at 0.36 an hour.
     assert candidate.training["cost"] == pytest.approx(candidate.training["step_seconds"] * 0.0001)
-    assert [row["epoch"] for row in candidate.history] == [1, 2]
+    assert [row["epoch"] for row in candidate.history] == [1, 2, 3]
     (kept,) = [row for row in candidate.history if row["kept"]]
     assert kept["epoch"] == candidate.training["best_epoch"]
     assert kept["val_auc"] == pytest.approx(candidate.training["val_auc"], abs=1e-6)

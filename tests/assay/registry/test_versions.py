@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from assay.errors import AssayError, InputError
 from assay.models.info import read_info
 from assay.registry.versions import ChampionChanged, ModelRegistry, list_models
-from assay.storage.objects import ObjectStore, Versioned
+from assay.storage.objects import ObjectStore, Stored, Versioned
 from assay.storage.open import open_store
 
 
@@ -222,8 +222,8 @@ class CrashingStore(ObjectStore):
     def exists(self, name: str) -> bool:
         return self.store.exists(name)
 
-    def list(self, prefix: str = "") -> Sequence[str]:
-        return self.store.list(prefix)
+    def entries(self, prefix: str = "") -> Iterator[Stored]:
+        return self.store.entries(prefix)
 
     def delete(self, name: str) -> None:
         self._writing(lambda: self.store.delete(name))

