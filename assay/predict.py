@@ -220,8 +220,8 @@ def _in_folder(folder: Path, info: ModelInfo) -> list[FoundFile]:
     tree = LocalTree(folder)
     names, rejected = tree.files()
     found = [FoundFile(folder / name) for name in names if _is_meant(tree, name, info)]
-    found += [FoundFile(folder / one.uri.removeprefix(f"{tree.root}/"), one.reason) for one in rejected]
-    return sorted(found, key=lambda one: str(one.path))
+    found += [FoundFile(folder / refused.uri.removeprefix(f"{tree.root}/"), refused.reason) for refused in rejected]
+    return sorted(found, key=lambda file: str(file.path))
 
 
 def _is_meant(tree: LocalTree, name: str, info: ModelInfo) -> bool:

@@ -59,7 +59,7 @@ class ModelServer(ThreadingHTTPServer):
         Raises:
             _Refused: It is neither, or one of the files cannot be used.
         """
-        inputs = [self._input(index, one) for index, one in enumerate(_instances(body))]
+        inputs = [self._input(index, instance) for index, instance in enumerate(_instances(body))]
         with self._one_at_a_time:
             probabilities = self.model.predict(np.stack(inputs))
         classes = self.model.info.classes
@@ -101,7 +101,7 @@ def _instances(body: bytes) -> list[Any]:
         raise _Refused('the body is one file, or {"instances": [{"b64": "..."}, ...]}')
     if len(instances) > LARGEST_BATCH:
         raise _Refused(f"{len(instances)} instances, at most {LARGEST_BATCH} are answered at once")
-    return [_unpacked(index, one) for index, one in enumerate(instances)]
+    return [_unpacked(index, instance) for index, instance in enumerate(instances)]
 
 
 def _unpacked(index: int, instance: Any) -> Any:

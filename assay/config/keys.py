@@ -55,5 +55,5 @@ def annotation_at(annotation: Any, key: str) -> Any:
         if part not in section.model_fields:
             return Any
         field = section.model_fields[part]
-        annotation = next((one.section for one in field.metadata if isinstance(one, KeysOf)), field.annotation)
+        annotation = next((mark.section for mark in field.metadata if isinstance(mark, KeysOf)), field.annotation)
     return annotation

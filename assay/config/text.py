@@ -161,8 +161,8 @@ def _keep_text(node: Node, annotation: Any) -> None:
             node.tag = _TEXT
     elif isinstance(node, SequenceNode):
         member = _member_of(annotation)
-        for one in node.value:
-            _keep_text(one, member)
+        for item in node.value:
+            _keep_text(item, member)
     elif isinstance(node, MappingNode):
         for name, value in node.value:
             if isinstance(name, ScalarNode):
@@ -177,7 +177,7 @@ def _choices(annotation: Any) -> list[Any]:
 
 
 def _wants_text(annotation: Any) -> bool:
-    return [one for one in _choices(annotation) if one is not type(None)] == [str]
+    return [choice for choice in _choices(annotation) if choice is not type(None)] == [str]
 
 
 def _may_be_none(annotation: Any) -> bool:
@@ -185,7 +185,7 @@ def _may_be_none(annotation: Any) -> bool:
 
 
 def _member_of(annotation: Any) -> Any:
-    for one in _choices(annotation):
-        if typing.get_origin(one) in (tuple, list):
-            return typing.get_args(one)[0]
+    for choice in _choices(annotation):
+        if typing.get_origin(choice) in (tuple, list):
+            return typing.get_args(choice)[0]
     return Any

@@ -79,7 +79,7 @@ def refusals(survey: Survey) -> list[str]:
 
 def summarise_reasons(survey: Survey, limit: int = 3) -> str:
     """Return why files were set aside, the commonest first: ``25 not an image, 15 truncated``."""
-    kinds = Counter(kind_of_reason(one.reason) for one in survey.set_aside).most_common()
+    kinds = Counter(kind_of_reason(aside.reason) for aside in survey.set_aside).most_common()
     shown = ", ".join(f"{count:,} {kind}" for kind, count in kinds[:limit])
     return shown + (f", {sum(count for _, count in kinds[limit:]):,} other" if len(kinds) > limit else "")
 

@@ -129,7 +129,7 @@ def _write_quarantine(path: Path, found: Survey) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("uri", "reason"))
-        writer.writerows((one.uri, one.reason) for one in found.set_aside)
+        writer.writerows((aside.uri, aside.reason) for aside in found.set_aside)
 
 
 def _tell(found: Survey, figures: dict[str, Any]) -> None:

@@ -106,8 +106,8 @@ class InspectReport:
             yield "  ".join([first, *others])
         if self.set_aside:
             yield ""
-            for one in self.set_aside[:_FILES_SHOWN]:
-                yield f"set aside    {one.uri}: {one.reason}"
+            for aside in self.set_aside[:_FILES_SHOWN]:
+                yield f"set aside    {aside.uri}: {aside.reason}"
             if len(self.set_aside) > _FILES_SHOWN:
                 yield f"             and {len(self.set_aside) - _FILES_SHOWN:,} more"
         yield ""

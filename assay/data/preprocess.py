@@ -180,7 +180,7 @@ def _read_parts(folders: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
             raise InputError(f"{folder / harm[0]}: damaged since it was written ({harm[1]}). Run preprocess again.")
     if not parts:
         raise InputError("no parts to merge. Give the folders that preprocess_shard wrote.")
-    parts.sort(key=lambda one: int(one[1]["index"]))
+    parts.sort(key=lambda part: int(part[1]["index"]))
     found, count = [part["index"] for _, part in parts], parts[0][1]["count"]
     if found != list(range(count)) or any(part["count"] != count for _, part in parts):
         raise InputError(f"the parts must be 0 to {count - 1}, each once. Received: {', '.join(map(str, found))}")

@@ -45,7 +45,7 @@ def summarise(survey: Survey) -> dict[str, Any]:
         "sizes": _commonest(sizes),
         "modes": _commonest(table["mode"]),
         "formats": _commonest(table["format"]),
-        "reasons": dict(Counter(kind_of_reason(one.reason) for one in survey.set_aside).most_common()),
+        "reasons": dict(Counter(kind_of_reason(aside.reason) for aside in survey.set_aside).most_common()),
         "positive_class": _positive(survey),
         "groups": {
             "missing": survey.listing.groups_missing,

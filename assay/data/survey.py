@@ -167,7 +167,7 @@ def survey(uri: str, config: DataConfig, *, workers: int | None = None, names_fi
         listing=listing,
         classes=chosen.classes,
         table=table,
-        set_aside=tuple(sorted(set_aside, key=lambda one: (one.uri, one.reason))),
+        set_aside=tuple(sorted(set_aside, key=lambda aside: (aside.uri, aside.reason))),
         notes=listing.notes,
     )
 

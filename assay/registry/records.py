@@ -113,7 +113,7 @@ def make_record(
         code_version=code_version(),
         image=os.environ.get("ASSAY_IMAGE", "local"),
         best=comparison["best"],
-        candidates={name: CandidateRecord.model_validate(one) for name, one in candidates.items()},
+        candidates={name: CandidateRecord.model_validate(values) for name, values in candidates.items()},
         decision=DecisionRecord.model_validate(decision),
     )
 

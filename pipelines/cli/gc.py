@@ -35,12 +35,15 @@ def gc(
         else:
             typer.echo(f"{runs}: a run is in flight here, so the outputs of its steps are left out", err=True)
         terminal = console(markup=False)
-        for one in found:
-            size = f"{one.size / MEBIBYTE:>10,.1f} MiB"
-            terminal.print(f"{size}  {one.age_days:>5.0f} days  {one.kind}: {one.place} ({one.why})", soft_wrap=True)
+        for leftover in found:
+            size = f"{leftover.size / MEBIBYTE:>10,.1f} MiB"
+            terminal.print(
+                f"{size}  {leftover.age_days:>5.0f} days  {leftover.kind}: {leftover.place} ({leftover.why})",
+                soft_wrap=True,
+            )
             if delete:
-                one.remove()
-    total = sum(one.size for one in found) / MEBIBYTE
+                leftover.remove()
+    total = sum(leftover.size for leftover in found) / MEBIBYTE
     if not found:
         typer.echo(f"nothing is older than {older_than:g} days and without use")
     elif delete:

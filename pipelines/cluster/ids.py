@@ -23,8 +23,8 @@ def pick(wanted: str, known: Sequence[T], where: str, id_of: Callable[[T], str],
     Raises:
         InputError: There is none, or more than one begins so.
     """
-    begun = [one for one in known if wanted and id_of(one).startswith(wanted)]
-    exact = [one for one in begun if id_of(one) == wanted]
+    begun = [item for item in known if wanted and id_of(item).startswith(wanted)]
+    exact = [item for item in begun if id_of(item) == wanted]
     if len(begun) == 1 or exact:
         return (exact or begun)[0]
     if begun:

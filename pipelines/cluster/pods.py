@@ -68,13 +68,13 @@ class Pod:
     def condition(self, kind: str) -> Mapping[str, Any]:
         """Return a condition, or an empty one."""
         found = self.resource["status"].get("conditions") or ()
-        return next((one for one in found if one.get("type") == kind), {})
+        return next((condition for condition in found if condition.get("type") == kind), {})
 
     def containers(self) -> dict[str, Mapping[str, Any]]:
         """Return the state of each container by name: a mapping with one of waiting, running and terminated."""
         status = self.resource["status"]
         listed = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-        return {one["name"]: one.get("state") or {} for one in listed}
+        return {status["name"]: status.get("state") or {} for status in listed}
 
     def ended(self, container: str = "main") -> Mapping[str, Any]:
         """Return how a container ended, or an empty mapping."""
@@ -95,7 +95,7 @@ class Pod:
     def memory_limit(self) -> str:
         """Of the step itself, in Kubernetes's words; empty: none."""
         main: Mapping[str, Any] = next(
-            (one for one in self.resource["spec"]["containers"] if one["name"] == "main"), {}
+            (container for container in self.resource["spec"]["containers"] if container["name"] == "main"), {}
         )
         return str(((main.get("resources") or {}).get("limits") or {}).get("memory", ""))
 
@@ -160,7 +160,7 @@ class Pods:
         if found is None:
             return ""
         conditions = json.loads(found.data)["status"].get("conditions") or ()
-        ready: Mapping[str, Any] = next((one for one in conditions if one.get("type") == "Ready"), {})
+        ready: Mapping[str, Any] = next((condition for condition in conditions if condition.get("type") == "Ready"), {})
         return "" if ready.get("status") == "True" else "does not answer any more"
 
     def _ask(self, ask: Callable[[Any], Any], told: type[Exception] | tuple[()] = ()) -> Any:

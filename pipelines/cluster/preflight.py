@@ -226,19 +226,19 @@ def _node_pools(subject: str, core: Any, config: RunConfig, settings: Settings) 
         subject = f"profile {name} ({', '.join(steps)})"
         profile = settings.profiles[name]
         fits = [fit(node, name, profile, settings.accelerator) for node in nodes]
-        takers = [one.node for one in fits if not one.obstacles]
+        takers = [fit.node for fit in fits if not fit.obstacles]
         if takers:
             more = f" and {len(takers) - 1} more" if len(takers) > 1 else ""
             yield Finding(subject, State.THERE, f"fits node {takers[0]}{more}")
             continue
         # What the nodes of a named pool lack, a further one of it would lack too; else another pool may grow.
-        pool_is_seen = profile.node_labels and any(not one.elsewhere for one in fits)
+        pool_is_seen = profile.node_labels and any(not fit.elsewhere for fit in fits)
         growth = "" if pool_is_seen else _growth(core)
         if growth:
             labels = ", ".join(f"{key}={value}" for key, value in profile.node_labels.items())
             yield Finding(subject, State.NOTE, f"no node{f' with {labels}' * bool(labels)} takes it now. {growth}")
             continue
-        nearest = min(fits, key=lambda one: (len(one.obstacles), len(one.elsewhere)), default=None)
+        nearest = min(fits, key=lambda fit: (len(fit.obstacles), len(fit.elsewhere)), default=None)
         why = f"Nearest: node {nearest.node} {'; '.join(nearest.obstacles)}." if nearest else "There are no nodes."
         yield Finding(subject, State.MISSING, f"no node takes it. {why}")
 
@@ -276,7 +276,9 @@ def fit(node: Any, name: str, profile: Profile, accelerator: Accelerator) -> Fit
                 way_out = f"make a pool of spot nodes, or set profiles.{name}.spot to false"
             elsewhere.append(f"lacks the label {key}={value}: {way_out}")
     for taint in node.spec.taints or ():
-        if taint.effect == "PreferNoSchedule" or any(_tolerates(one, taint) for one in profile.accepted_taints):
+        if taint.effect == "PreferNoSchedule" or any(
+            _tolerates(accepted, taint) for accepted in profile.accepted_taints
+        ):
             continue
         shown = f"{taint.key}{f'={taint.value}' if taint.value else ''}:{taint.effect}"
         if taint.key.startswith("node.kubernetes.io/"):

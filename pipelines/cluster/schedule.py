@@ -104,7 +104,9 @@ def set_schedule(cluster: Cluster, config: RunConfig, cron: Cron, *, force: bool
     digest = hash_json([cron.expression, version.version_id, values, experiment, account])[:12]
     found = list_schedules(cluster, config.name)
     # An enabled one first. A disabled one is a former schedule that is wanted again, or was switched off by someone.
-    same = sorted((one for one in found if one.digest == digest), key=lambda one: not one.enabled)
+    same = sorted(
+        (schedule for schedule in found if schedule.digest == digest), key=lambda schedule: not schedule.enabled
+    )
     recurring = cluster.kfp.recurring_runs
     if not same:
         wanted = kfp_server_api.V2beta1RecurringRun(
@@ -128,7 +130,9 @@ def set_schedule(cluster: Cluster, config: RunConfig, cron: Cron, *, force: bool
     else:
         kept, change = same[0].schedule_id, "enabled"
         cluster.change(recurring.recurring_run_service_enable_recurring_run, recurring_run_id=kept)
-    return Outcome(kept, change, version, _retire(cluster, [one for one in found if one.schedule_id != kept]))
+    return Outcome(
+        kept, change, version, _retire(cluster, [schedule for schedule in found if schedule.schedule_id != kept])
+    )
 
 
 def delete_schedule(cluster: Cluster, name: str, *, now: bool = False) -> Retired:
@@ -146,7 +150,7 @@ def delete_schedule(cluster: Cluster, name: str, *, now: bool = False) -> Retire
     """
     found = list_schedules(cluster, name)
     if not found:
-        there = ", ".join(sorted({one.name for one in list_schedules(cluster)})) or "none"
+        there = ", ".join(sorted({schedule.name for schedule in list_schedules(cluster)})) or "none"
         raise InputError(f"no schedule of that name. Received: {name}. There are: {there}.")
     return _retire(cluster, found, now=now)
 
@@ -156,18 +160,22 @@ def list_schedules(cluster: Cluster, name: str | None = None) -> list[Schedule]:
     found = cluster.every(
         cluster.kfp.recurring_runs.recurring_run_service_list_recurring_runs, "recurring_runs", **cluster.scope
     )
-    ours = ((one, MARK.match(one.description or "")) for one in found if one.display_name.startswith(PREFIX))
+    ours = (
+        (recurring, MARK.match(recurring.description or ""))
+        for recurring in found
+        if recurring.display_name.startswith(PREFIX)
+    )
     schedules = (
         Schedule(
-            str(one.recurring_run_id),
-            one.display_name.removeprefix(PREFIX),
-            one.trigger.cron_schedule.cron,
-            one.status == "ENABLED",
+            str(recurring.recurring_run_id),
+            recurring.display_name.removeprefix(PREFIX),
+            recurring.trigger.cron_schedule.cron,
+            recurring.status == "ENABLED",
             mark.group(1),
-            one.experiment_id,
-            one.created_at,
+            recurring.experiment_id,
+            recurring.created_at,
         )
-        for one, mark in ours
+        for recurring, mark in ours
         if mark
     )
     return [schedule for schedule in schedules if name in (None, schedule.name)]

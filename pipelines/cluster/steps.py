@@ -104,11 +104,13 @@ def steps_of(run: Any, workflow: Workflow | None, pods: Sequence[Pod]) -> list[S
     found = []
     for node in workflow.steps():
         attempts = tuple(
-            Attempt(number, _state(one), one, by_number.get(one.number))
-            for number, one in enumerate(workflow.attempts(node), start=1)
+            Attempt(number, _state(tried), tried, by_number.get(tried.number))
+            for number, tried in enumerate(workflow.attempts(node), start=1)
         )
         attempts = tuple(_by_its_pod(attempt) for attempt in attempts)
-        label = next((one.pod.step for one in attempts if one.pod and one.pod.step), node.name.replace("-", "_"))
+        label = next(
+            (attempt.pod.step for attempt in attempts if attempt.pod and attempt.pod.step), node.name.replace("-", "_")
+        )
         state = CACHED if workflow.is_cached(node) else _state(node)
         if state == RUNNING and (not attempts or attempts[-1].state == WAITING):
             state = WAITING

@@ -56,8 +56,10 @@ def watch(cluster: Cluster, run_id: str, console: Console, poll_seconds: float |
         raise AssayError(f"run {short} was cancelled. See {link}")
     if state == FAILED:
         failures = display.show_failures()
-        named = "; ".join(f"{one.named}: {one.cause.said}" if one.steps else one.cause.said for one in failures)
-        kind = InputError if failures and all(one.cause.wrong_input for one in failures) else AssayError
+        named = "; ".join(
+            f"{failure.named}: {failure.cause.said}" if failure.steps else failure.cause.said for failure in failures
+        )
+        kind = InputError if failures and all(failure.cause.wrong_input for failure in failures) else AssayError
         raise kind(f"run {short} failed: {named.rstrip('.')}. See {link}")
     took = _duration(run.created_at, run.finished_at)
     console.print(f"[green]{state.lower()}[/green]{f' after {took}' if took else ''}: {link}", soft_wrap=True)

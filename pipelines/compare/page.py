@@ -54,7 +54,7 @@ def to_page(comparison: Comparison) -> str:
 def _scale(comparison: Comparison) -> tuple[float, float]:
     metrics = [run.best.metrics for run in comparison.runs if run.best]
     names = ("test_auc_low", "test_auc", "test_auc_high")
-    ends = [one[name] for one in metrics for name in names if name in one]
+    ends = [values[name] for values in metrics for name in names if name in values]
     return (math.floor(min(ends) * 20) / 20, math.ceil(max(ends) * 20) / 20) if ends else (0.0, 1.0)
 
 
@@ -63,7 +63,7 @@ def _bar(comparison: Comparison, run: Run, scale: tuple[float, float]) -> str:
     if run.best is None:
         return ""
     metrics, split = run.best.metrics, comparison.split(run)
-    rivals = (one for one in comparison.runs if comparison.is_champion(one) and comparison.split(one) == split)
+    rivals = (run for run in comparison.runs if comparison.is_champion(run) and comparison.split(run) == split)
     champion = next(rivals, None)
     auc, low, high = (metrics.get(f"test_auc{end}", math.nan) for end in ("", "_low", "_high"))
     return interval_bar(

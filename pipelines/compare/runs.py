@@ -61,7 +61,9 @@ class Run:
 
     def total(self, name: str) -> float | None:
         """Return the sum of a training metric over the candidates; None where one of them has none."""
-        of_each = [one.training.get(name) for one in self.record.candidates.values()] if self.record else [None]
+        of_each = (
+            [candidate.training.get(name) for candidate in self.record.candidates.values()] if self.record else [None]
+        )
         return None if None in of_each else sum(filter(None, of_each))
 
 
@@ -135,7 +137,9 @@ def compare_stored(storage: str, wanted: Sequence[str], limit: int) -> Compariso
             f"{storage}: no run has left a record here yet. `make run` leaves one in runs/store; for another place "
             "give --storage, for runs on a cluster KFP_HOST."
         )
-    ids = [pick(one, known, f"the runs with a record in {storage}", str, way_out=LISTED) for one in wanted] or known
+    ids = [
+        pick(prefix, known, f"the runs with a record in {storage}", str, way_out=LISTED) for prefix in wanted
+    ] or known
     records, problems = _read([(storage, run_id) for run_id in ids])
     runs = [
         Run(
@@ -173,7 +177,9 @@ def compare_on_cluster(cluster: Cluster, wanted: Sequence[str], experiment: str 
     experiment_id = cluster.find_experiment(name)
     if experiment_id is None:
         listed = cluster.every(services.experiment_service_list_experiments, "experiments", **cluster.scope)
-        hint = did_you_mean(name, [str(one.display_name) for one in listed]) or " `make submit` makes one."
+        hint = (
+            did_you_mean(name, [str(experiment.display_name) for experiment in listed]) or " `make submit` makes one."
+        )
         raise InputError(f"experiment '{name}': there is none of this name at {cluster.host}.{hint}")
     sweeps: list[Any] = []
     listed = _training_runs(
@@ -189,8 +195,8 @@ def compare_on_cluster(cluster: Cluster, wanted: Sequence[str], experiment: str 
     if wanted:
         known = list(listed)
         found = [
-            pick(one, known, f"the training runs of experiment '{name}'", lambda run: run.run_id, way_out=LISTED)
-            for one in wanted
+            pick(prefix, known, f"the training runs of experiment '{name}'", lambda run: run.run_id, way_out=LISTED)
+            for prefix in wanted
         ]
     else:
         found = list(islice(listed, limit))
@@ -300,8 +306,8 @@ def _read(places: Iterable[tuple[str, str]]) -> tuple[dict[str, RunRecord], list
 
     with ThreadPoolExecutor(TRANSFERS_AT_A_TIME) as executor:
         found = list(executor.map(read, places))
-    records = [one for one in found if isinstance(one, RunRecord)]
-    return {record.run_id: record for record in records}, [one for one in found if isinstance(one, str)]
+    records = [record for record in found if isinstance(record, RunRecord)]
+    return {record.run_id: record for record in records}, [record for record in found if isinstance(record, str)]
 
 
 def _compare(runs: Sequence[Run], problems: Sequence[str]) -> Comparison:
@@ -315,6 +321,6 @@ def _compare(runs: Sequence[Run], problems: Sequence[str]) -> Comparison:
             name for name in names if len({text(run.parameters[name]) for run in runs if name in run.parameters}) > 1
         ],
         champions={model: champion.version for model, champion in champions.items() if champion},
-        splits={one: ascii_uppercase[index % 26] * (index // 26 + 1) for index, one in enumerate(splits)},
+        splits={split: ascii_uppercase[index % 26] * (index // 26 + 1) for index, split in enumerate(splits)},
         problems=problems,
     )

@@ -161,13 +161,13 @@ def to_csv(comparison: Comparison) -> str:
             "test_split": comparison.splits[record.test_fingerprint],
             **{name: getattr(record, name) for name in ("test_images", "dataset_fingerprint", "code_version")},
         }
-        for name, one in record.candidates.items():
-            numbers = {key: one.metrics.get(key, "") for key in scores} | {
-                key: one.training.get(key, "") for key in COSTS
+        for name, candidate in record.candidates.items():
+            numbers = {key: candidate.metrics.get(key, "") for key in scores} | {
+                key: candidate.training.get(key, "") for key in COSTS
             }
             best = name == record.best
             about = {"candidate": name, "best": best, "champion": best and comparison.is_champion(run)}
-            about |= {"model": one.model, "parameters": one.parameters}
+            about |= {"model": candidate.model, "parameters": candidate.parameters}
             writer.writerow({**row, **about, **numbers})
     return file.getvalue()
 

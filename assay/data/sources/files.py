@@ -29,8 +29,12 @@ def exclude(names: Sequence[str], patterns: Sequence[str]) -> tuple[list[str], l
     """
     if not patterns:
         return list(names), []
-    whole = re.compile("|".join(fnmatch.translate(one.lower()) for one in patterns if "/" in one) or r"(?!)")
-    own = re.compile("|".join(fnmatch.translate(one.lower()) for one in patterns if "/" not in one) or r"(?!)")
+    whole = re.compile(
+        "|".join(fnmatch.translate(pattern.lower()) for pattern in patterns if "/" in pattern) or r"(?!)"
+    )
+    own = re.compile(
+        "|".join(fnmatch.translate(pattern.lower()) for pattern in patterns if "/" not in pattern) or r"(?!)"
+    )
     kept = [name for name in names if not whole.match(name.lower()) and not own.match(name.lower().rpartition("/")[2])]
     return kept, [f"{len(names) - len(kept):,} files are left out by data.exclude ({', '.join(patterns)})"]
 

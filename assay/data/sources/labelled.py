@@ -197,7 +197,7 @@ class _Files:
     def find_unread(self, key: str) -> str:
         """Return a file of this name in a format that is not read, or an empty string."""
         wanted = {place + key for place in self._places} | {posixpath.basename(key)}
-        return next((name for one in wanted if (name := self._unread.get(one))), "")
+        return next((name for path in wanted if (name := self._unread.get(path))), "")
 
     @functools.cached_property
     def _exact(self) -> set[str]:

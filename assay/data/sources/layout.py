@@ -112,7 +112,7 @@ def _refuse_one_folder(root: str, folders: Folders, names: Sequence[str]) -> Non
         return
     shared = posixpath.commonpath([posixpath.dirname(name) for name in names if "/" in name])
     deeper = {name[len(shared) + 1 :].split("/")[0] for name in names if name.startswith(f"{shared}/")}
-    if any(f"{shared}/{one}" not in names for one in deeper):
+    if any(f"{shared}/{inner}" not in names for inner in deeper):
         (top,) = folders.files
         raise InputError(f"{root}: one class only ('{top}'), with folders in it. Did you mean {root}/{shared}?")
 

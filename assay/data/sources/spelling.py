@@ -24,7 +24,7 @@ def normal_form(name: str) -> str:
     if name.isascii() and name.isprintable() and "  " not in name:
         return name.strip()
     seen = "".join(
-        one for one in name if one in "\t\n\r" or one in _JOINERS or unicodedata.category(one) not in ("Cf", "Cc")
+        sign for sign in name if sign in "\t\n\r" or sign in _JOINERS or unicodedata.category(sign) not in ("Cf", "Cc")
     )
     return " ".join(unicodedata.normalize("NFC", seen).split())
 
@@ -39,7 +39,7 @@ def likeness(name: str) -> str:
         name: A name in any form.
     """
     text = unicodedata.normalize("NFKC", normal_form(name)).casefold()
-    text = "".join(one for one in text if unicodedata.category(one) != "Cf").strip(" '\"`").rstrip(" .,;:")
+    text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf").strip(" '\"`").rstrip(" .,;:")
     number = _NUMBER.fullmatch(text)
     if number and (number[2] or number[3]):
         # Digit by digit: numbers of patients are longer than a float is exact.
@@ -69,7 +69,7 @@ def near_names(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     Args:
         counts: Names in normal form, with how many files have each.
     """
-    words = [name for name in counts if len(name) >= 5 and not any(one.isdigit() for one in name)]
+    words = [name for name in counts if len(name) >= 5 and not any(sign.isdigit() for sign in name)]
     found = []
     for rare in words:
         for usual in words:
@@ -104,8 +104,10 @@ def listed(counts: Mapping[str, int]) -> str:
 def visible(name: str) -> str:
     """Return a name with what cannot be seen in it written out: a zero-width space as ``\\u200b``."""
     return "".join(
-        one if one.isprintable() and not unicodedata.combining(one) else one.encode("unicode_escape").decode("ascii")
-        for one in name
+        sign
+        if sign.isprintable() and not unicodedata.combining(sign)
+        else sign.encode("unicode_escape").decode("ascii")
+        for sign in name
     )
 
 
