@@ -107,7 +107,7 @@ def step(
         emit({"event": "error", "step": name, "message": message, "exit_code": 1})
         last_words(message)
         raise
-    emit({"event": "finished", "step": name, "metrics": record.metrics})
+    emit({"event": "finished", "step": name, "metrics": {**record.metrics, **record.scores}})
 
 
 @contextlib.contextmanager

@@ -148,7 +148,7 @@ def test_a_step_sees_its_source_and_its_error_ends_the_run(tmp_path: Path, assay
     done = assay(runs, "--image", image, "--data", source, status=2)
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ingest: ")
-    assert "2 of 2 files" in line
+    assert "none of 2 files can be used" in line
 
 
 def test_a_step_has_no_rights_beyond_its_outputs(tmp_path: Path, image: str) -> None:
