@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,7 +78,13 @@ def test_make_ends_with_the_code_of_the_command(tmp_path: Path, code: int) -> No
     asked = ["make", "--silent", f"--old-file={tmp_path}/.run", f"VENV={tmp_path}", "submit", "WAIT=1"]
     (tmp_path / ".run").touch()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    assert subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, check=False).returncode == code
+
+    def heed_signals() -> None:
+        # Tests that a shell runs in the background ignore them, and so would make.
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+    done = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, check=False, preexec_fn=heed_signals)
+    assert done.returncode == code
 
 
 @pytest.mark.parametrize(

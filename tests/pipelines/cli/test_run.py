@@ -39,7 +39,9 @@ def start(folder: Path, *arguments: str | bytes, before: Callable[[], object] | 
     return subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", "run", "tiny.yaml", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "COLUMNS": "200"},
+        # Coverage would write its own file at the end, which a full disk does not take.
+        env={name: value for name, value in os.environ.items() if not name.startswith("COV")}
+        | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "COLUMNS": "200"},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
