@@ -21,7 +21,6 @@ PACKAGES = (
     "kfp.dsl.executor_main",
     "kubernetes",
     "markupsafe",
-    "matplotlib",
     "numpy",
     "onnx",
     "pandas",
