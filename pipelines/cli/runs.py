@@ -38,12 +38,15 @@ def runs_watch(run: RunArgument) -> None:
 @runs_app.command("cancel")
 def runs_cancel(run: RunArgument) -> None:
     """End a run; one that has ended stays as it is."""
-    from pipelines.cluster.runs import FINISHED, cancel
+    from pipelines.cluster.runs import CANCELING, FINISHED, cancel
 
     cluster = _connect()
     run_id = cluster.find_run(run)
     before = cancel(cluster, run_id)
-    typer.echo(f"{run_id}: had ended ({before.lower()})" if before in FINISHED else f"{run_id}: is being ended")
+    if before == CANCELING:
+        typer.echo(f"{run_id}: was being ended already. assay runs watch {run_id[:8]} says when it has ended")
+    else:
+        typer.echo(f"{run_id}: had ended ({before.lower()})" if before in FINISHED else f"{run_id}: is being ended")
 
 
 def _connect() -> Cluster:

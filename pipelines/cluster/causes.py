@@ -32,6 +32,8 @@ DISRUPTIONS = {
     "Terminated": "its node {node} was shut down, as spot nodes are",
 }
 QUOTA = re.compile(r"exceeded quota: (?P<name>[^,]+), (?P<numbers>requested: .*)")
+# Kubeflow's metadata: what begins a step was lost after it had written itself down, and written down again.
+TWICE = re.compile(r'two tasks have the same task name "(?P<task>[^"]+)"')
 ARGO_MESSAGE = re.compile(r"^\w+: \w+ \(exit code (\d+)\)(?:: (?P<said>.*))?$")
 TRACEBACK = re.compile(r"^(\w+\.)*\w*(Error|Exception|Interrupt|Exit)\b")
 
@@ -180,7 +182,7 @@ def why_failed(
     if said:
         return _own_words(said, step)
     if log.kubeflow and log.code is None and not log.signal:
-        return Cause(f"Kubeflow could not go on with it: {log.kubeflow}", AGAIN, lines=log.lines[-3:])
+        return of_kubeflow(log.kubeflow, "Kubeflow could not go on with it", lines=log.lines[-3:])
     if log.signal:
         return Cause(f"its process was ended by a signal ({log.signal})", AGAIN, lines=log.lines[-3:])
     if log.lines:
@@ -192,6 +194,24 @@ def why_failed(
     if code in (143, "143"):
         return Cause("it was asked to end, and Kubernetes does not say by whom", AGAIN)
     return Cause(f"its process ended with {code}" if code else "Kubernetes does not say why", "See its log.")
+
+
+def of_kubeflow(said: str, what: str, lines: tuple[str, ...] = ()) -> Cause:
+    """Return the cause of what Kubeflow's own programs around a step failed with.
+
+    Args:
+        said: Their last error; empty: it cannot be had.
+        what: What they failed at, in words.
+        lines: The last lines of the step's own log.
+    """
+    twice = TWICE.search(said)
+    if twice:
+        return Cause(
+            f"Kubeflow lost the pod that begins {twice['task']} after it had written {twice['task']} down, wrote it "
+            "down a second time and cannot tell the two apart in this run",
+            AGAIN,
+        )
+    return Cause(f"{what}{f': {said}' if said else ''}", AGAIN, lines=lines)
 
 
 def past_deadline(workflow: Workflow | None, what: str = "the run") -> Cause:

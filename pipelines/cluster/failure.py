@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.cluster.causes import AGAIN, Cause, past_deadline, why_failed
+from pipelines.cluster.causes import Cause, of_kubeflow, past_deadline, why_failed
 from pipelines.cluster.client import Cluster
 from pipelines.cluster.logs import StepLog, parse_log
 from pipelines.cluster.pods import Pod, Pods
@@ -97,9 +97,7 @@ class Causes:
         for name, node in view.workflow.failed_drivers():
             said = parse_log(self.pods.log(self.run_id, view.workflow.pod_name(node), LOG_LINES)).kubeflow
             what = "it could not be started" if name else "a part of the graph could not be started"
-            yield Failure(
-                (name,) if name else (), Cause(f"Kubeflow says that {what}{f': {said}' if said else ''}", AGAIN), 1
-            )
+            yield Failure((name,) if name else (), of_kubeflow(said, f"Kubeflow says that {what}"), 1)
 
     def _log(self, view: View, attempt: Attempt) -> StepLog:
         name = attempt.pod.name if attempt.pod else ""

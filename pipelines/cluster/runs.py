@@ -24,10 +24,11 @@ def state_of(run: Any) -> str:
 def cancel(cluster: Cluster, run_id: str) -> str:
     """End a run, and return its state before.
 
-    A run that has ended stays as it is.
+    A run that has ended stays as it is, and so does one that is being ended: a server whose workflow is gone would call
+    a second time an error of its own.
     """
     before = state_of(cluster.run(run_id))
-    if before not in FINISHED:
+    if before not in (*FINISHED, CANCELING):
         cluster.change(cluster.kfp.runs.run_service_terminate_run, run_id=run_id)
     return before
 

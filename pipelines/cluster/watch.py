@@ -23,6 +23,8 @@ from pipelines.local.console import format_seconds
 POLL_SECONDS = 5.0
 # A restart of Kubeflow, or of a forwarded port, takes less.
 PATIENCE_SECONDS = 130.0
+# An end that was asked for: after its last pod, and with its pods, Kubeflow hears of it within so long or never.
+QUIET_SECONDS, END_SECONDS = 120.0, 300.0
 # As wide as the longest name of a step that is no part of a loop.
 TITLE_WIDTH = 12
 STYLES = {DONE: "green", CACHED: "green", STEP_FAILED: "red", WAITING: "yellow"}
@@ -42,14 +44,24 @@ def watch(cluster: Cluster, run_id: str, console: Console, poll_seconds: float |
 
     Raises:
         InputError: There is no such run, or it failed for wrong input; why was shown.
-        AssayError: The run failed or was cancelled, why was shown; or the server is away for too long.
+        AssayError: The run failed or was cancelled, why was shown; it shall end and does not; or the server is away for
+            too long.
     """
     display = _Display(cluster, run_id, console)
+    ending: float | None = None
+    quiet: float | None = None
     while True:
         run = display.look()
         state = CANCELED if display.was_ended and run.state == FAILED else state_of(run)
         if state in FINISHED:
             break
+        if run.state == CANCELING:
+            now = time.monotonic()
+            ending = now if ending is None else ending
+            # Since when nothing of it is seen to run.
+            quiet = None if display.unseen or display.still_running else quiet or now
+            if now - (quiet or now) >= QUIET_SECONDS or now - ending >= END_SECONDS:
+                raise AssayError(display.endless(now - ending))
         time.sleep(POLL_SECONDS if poll_seconds is None else poll_seconds)
     link, short = cluster.run_link(run_id), run_id[:8]
     if state == CANCELED:
@@ -106,6 +118,36 @@ class _Display:
         """Whether someone ended the run; the server may say no more than that it failed."""
         workflow = self.view.workflow if self.view is not None else None
         return CANCELING in self._told or (workflow is not None and workflow.was_ended)
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the run's pods cannot be looked at."""
+        return bool(self.pods.problem)
+
+    @property
+    def still_running(self) -> list[str]:
+        """Names of its pods that have not ended."""
+        assert self.view is not None
+        return [pod.name for pod in self.view.pods if pod.phase not in ("Succeeded", "Failed")]
+
+    def endless(self, seconds: float) -> str:
+        """Return what is to be said of a run that was to end, and of whose end nobody has heard for so long."""
+        short, namespace = self.run_id[:8], self.cluster.settings.namespace
+        about = f"run {short} has been asked to end, and {format_seconds(seconds)} later Kubeflow knows of no end."
+        if self.unseen:
+            way_out = f"Look whether its pods run: kubectl -n {namespace} get pods -l {RUN_LABEL}={self.run_id}."
+        elif self.still_running:
+            way_out = (
+                f"Still there: {', '.join(self.still_running)}. Look why: kubectl -n {namespace} describe pod "
+                f"{self.still_running[0]}. Then follow it again: assay runs watch {short}."
+            )
+        else:
+            way_out = (
+                "None of its pods runs any more. Where its schedule was deleted before its end, or its workflow, "
+                "Kubeflow calls it CANCELING for ever, and it costs nothing. Archive it in the interface and delete it "
+                "there, to have it off the list; its artifacts and models stay."
+            )
+        return f"{about} {way_out} See {self.cluster.run_link(self.run_id)}"
 
     def show_failures(self) -> list[Failure]:
         """Show what failed, why, and what to do; return it."""

@@ -37,6 +37,14 @@ def test_a_run_that_has_ended_is_not_cancelled(kubeflow: Any, cluster: Cluster) 
     assert not any(asked.endswith(":terminate") for asked in kubeflow.state.requests)
 
 
+def test_a_run_that_is_being_ended_is_not_asked_again(kubeflow: Any, cluster: Cluster) -> None:
+    run_id = start(kubeflow, cluster, "RUNNING")
+    kubeflow.change(run_id, "CANCELING")
+    kubeflow.state.runs[run_id]["abandoned"] = True
+    assert cancel(cluster, run_id) == "CANCELING"
+    assert not any(asked.endswith(":terminate") for asked in kubeflow.state.requests)
+
+
 def test_runs_are_listed_newest_first(kubeflow: Any, cluster: Cluster) -> None:
     assert list_runs(cluster, 5) == []
     ids = [start(kubeflow, cluster, "RUNNING") for _ in range(3)]

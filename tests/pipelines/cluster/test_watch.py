@@ -15,6 +15,7 @@ from rich.console import Console
 from assay.errors import AssayError, InputError
 from pipelines.cluster.client import Cluster
 from pipelines.cluster.watch import watch
+from tests.kubernetes_server import write_kubeconfig
 from tests.pipelines.recordings import Recording, recorded_log
 
 # Whatever of Kubeflow and Argo a person should never have to read.
@@ -201,6 +202,65 @@ def test_a_cancelled_run_is_cancelled_though_the_server_calls_it_failed(
     assert "the run is being ended" in lines
     assert "baseline failed after 54 s on assay-worker2: it was ended with the run" in lines
     assert lines[-1].startswith("AssayError: run ec4da7c4 was cancelled. See https://")
+
+
+@pytest.mark.parametrize(
+    ("in_reach", "runs", "words"),
+    [
+        (True, False, "None of its pods runs any more. .* CANCELING for ever, .*Archive it in the interface"),
+        (True, True, r"Still there: assay-training-[-a-z0-9]+. Look why: kubectl -n kubeflow describe pod assay-train"),
+        (False, False, "kubectl -n kubeflow get pods -l pipeline/runid=4d9a23a5"),
+    ],
+)
+def test_a_run_that_is_canceling_for_ever_is_not_followed_for_ever(
+    kubeflow: Any,
+    cluster: Cluster,
+    tmp_path: Path,
+    console: Console,
+    recording: Callable[[str], Recording],
+    monkeypatch: pytest.MonkeyPatch,
+    in_reach: bool,
+    runs: bool,
+    words: str,
+) -> None:
+    monkeypatch.setattr("pipelines.cluster.watch.QUIET_SECONDS", 0.05)
+    monkeypatch.setattr("pipelines.cluster.watch.END_SECONDS", 0.1)
+    recorded = recording("canceling-for-ever")
+    assert (recorded.run["state"], recorded.pods) == ("CANCELING", []), "as a real server left it"
+    if in_reach:
+        write_kubeconfig(tmp_path / "kubeconfig", kubeflow.url)
+    if runs:
+        pod = copy.deepcopy(recording("tried-again").pods[-1])
+        pod["metadata"] |= {"creationTimestamp": recorded.run["created_at"]}
+        recorded = Running(recorded.kind, recorded.run, None, [pod])
+    run_id = kubeflow.play(recorded)
+    with pytest.raises(AssayError, match=rf"run 4d9a23a5 has been asked to end, and .* knows of no end. .*{words}"):
+        watch(cluster, run_id, console, poll_seconds=0)
+    assert "the run is being ended" in said(console)
+
+
+class Running(Recording):
+    """A recorded run whose pods never end."""
+
+    def pods_at(self, now: Any) -> list[dict[str, Any]]:
+        return [{**pod, "status": {**pod["status"], "phase": "Running"}} for pod in self.pods]
+
+
+def test_a_task_that_was_begun_twice_is_said_with_its_cause(kubeflow: Any, follow: Callable[..., list[str]]) -> None:
+    for pod in ("1558971197", "2732856584", "443692898"):
+        kubeflow.state.logs[pod] = (
+            "F1127 05:48:32.011111       1 main.go:127] KFP driver: driver.Container(pipelineName=assay-training, "
+            "runID=1) failed: failed to resolve inputs: failed to get tasks: "
+            'two tasks have the same task name "augment", id1=12 id2=14\n'
+        )
+    lines = follow("driver-failed")
+    failed = next(number for number, line in enumerate(lines) if line.startswith("baseline, finetune, search failed"))
+    assert lines[failed] == (
+        "baseline, finetune, search failed: Kubeflow lost the pod that begins augment after it had written augment "
+        "down, wrote it down a second time and cannot tell the two apart in this run"
+    )
+    assert lines[failed + 1].startswith("Submit again: what is done comes from the cache")
+    assert not any("same task name" in line for line in lines)
 
 
 def pending(recorded: Recording, **status: Any) -> Recording:
