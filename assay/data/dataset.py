@@ -279,6 +279,11 @@ class Dataset:
         return len(self.classes)
 
     @property
+    def folds(self) -> int:
+        """Number of folds, of which the column ``fold`` of the records has one a row; 0: a single split."""
+        return int(self.description.get("folds", 0))
+
+    @property
     def color_mode(self) -> str:
         """How images were decoded: rgb or grayscale (sensor windows: none)."""
         return str(self.description["color_mode"])
@@ -294,8 +299,23 @@ class Dataset:
         return self._open("valid")
 
     def open_test(self) -> Split:
-        """Open the test split. Only evaluate and promote may: a choice made on it makes its scores worthless."""
-        return self._open("test")
+        """Open the test split. Only evaluate and promote may: a choice made on it makes its scores worthless.
+
+        Of a dataset with folds it is all rows: each is tested once, by a model that has seen nothing of its group.
+        """
+        return self.open_all() if self.folds else self._open("test")
+
+    def open_all(self) -> Split:
+        """Open the rows of all splits as one, in the order of `SPLITS`; `assay.data.folds` alone may."""
+        parts = [self._open(name) for name in SPLITS if self.description["splits"][name]["shards"]]
+
+        def records() -> pd.DataFrame:
+            import pandas as pd
+
+            return pd.concat([part.records for part in parts], ignore_index=True)
+
+        inputs = ShardedArray([file for part in parts for file in part.inputs.files])
+        return Split("all", inputs, np.concatenate([part.labels for part in parts]), records)
 
     def _open(self, name: str) -> Split:
         shards = self.description["splits"][name]["shards"]

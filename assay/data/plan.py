@@ -15,6 +15,7 @@ import numpy as np
 from assay.config import DataConfig
 from assay.data.classes import positive_index
 from assay.data.dataset import SPLITS, Labels
+from assay.data.folds import FOLD, assign_folds
 from assay.data.shards import count_classes
 from assay.data.sizes import target_size
 from assay.data.snapshot import Snapshot, fingerprint
@@ -76,13 +77,14 @@ class Plan:
         return "images" if self.data.kind == "image" else "windows"
 
 
-def make_plan(data: DataConfig, snapshot_dir: Path | str, seed: int) -> Plan:
-    """Decide splits, order and shape.
+def make_plan(data: DataConfig, snapshot_dir: Path | str, seed: int, folds: int = 0) -> Plan:
+    """Decide splits, folds, order and shape.
 
     Args:
         data: The config.
         snapshot_dir: The snapshot's folder, or its ``gs://`` URI.
         seed: Of the splits and the order of the rows.
+        folds: Number of folds for cross-validation; 0: none.
 
     Raises:
         InputError: The snapshot is absent or damaged, of another kind than the config says, or cannot be split.
@@ -95,14 +97,23 @@ def make_plan(data: DataConfig, snapshot_dir: Path | str, seed: int) -> Plan:
     positive = positive_index(data, snapshot.classes)
     row_shape = _row_shape(data, table)
     assigned = assign_splits(table, data, seed)
-    for note in assigned.notes:
+    rows_of_all, notes, columns = assigned.table, [*assigned.notes], RECORD_COLUMNS
+    if folds:
+        rows_of_all = rows_of_all.assign(**{FOLD: assign_folds(rows_of_all, folds, seed)})
+        columns = [*RECORD_COLUMNS, FOLD]
+        if (table["split"] != "").any():
+            notes.append(
+                f"{folds} folds are made of all {'images' if data.kind == 'image' else 'windows'}: the splits that the "
+                "source gives decide nothing of what trains and what tests"
+            )
+    for note in notes:
         log(note)
     index = {name: number for number, name in enumerate(snapshot.classes)}
     records: dict[str, pd.DataFrame] = {}
     labels: dict[str, Labels] = {}
     for name in SPLITS:
-        rows = assigned.table[assigned.table["split"] == name]
-        records[name] = rows[RECORD_COLUMNS].reset_index(drop=True)
+        rows = rows_of_all[rows_of_all["split"] == name]
+        records[name] = rows[columns].reset_index(drop=True)
         labels[name] = np.array([index[label] for label in rows["label"].tolist()], np.int64)
     # What the bytes depend on: not the source's place, and not how many tasks share the work.
     matters = data.model_dump(
@@ -124,6 +135,8 @@ def make_plan(data: DataConfig, snapshot_dir: Path | str, seed: int) -> Plan:
     ]
     if _decoded_otherwise(snapshot):
         identity.append({"decoder": DECODER})
+    if folds:
+        identity.append({"folds": folds})
     grouped = any(frame["group"].duplicated().any() for frame in records.values())
     description = {
         "kind": data.kind,
@@ -136,7 +149,8 @@ def make_plan(data: DataConfig, snapshot_dir: Path | str, seed: int) -> Plan:
         "counts": {name: count_classes(labels[name], snapshot.classes) for name in SPLITS},
         "groups": {name: int(records[name]["group"].nunique()) for name in SPLITS},
         "group_column": "group" if grouped else None,
-        "notes": list(assigned.notes),
+        **({"folds": folds} if folds else {}),
+        "notes": notes,
         "snapshot": {
             "fingerprint": snapshot.fingerprint,
             "source": snapshot.source,

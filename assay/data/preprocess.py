@@ -52,6 +52,7 @@ def preprocess(
     seed: int,
     workers: int | None = None,
     *,
+    folds: int = 0,
     shard_bytes: int = SHARD_BYTES,
 ) -> PreprocessResult:
     """Split, decode, resize and shard a snapshot.
@@ -62,6 +63,7 @@ def preprocess(
         out_dir: The dataset's folder; absent or empty. It appears whole, or not at all.
         seed: Of the splits and of the order of the rows.
         workers: Threads; None: as many as source and processor are worth. The bytes written do not depend on it.
+        folds: Number of folds for cross-validation, which the records then name; 0: none.
         shard_bytes: Largest size of a shard in bytes.
 
     Raises:
@@ -69,7 +71,7 @@ def preprocess(
         AssayError: A file has changed since ingest, or the disk is full.
     """
     started = time.monotonic()
-    plan = make_plan(data, snapshot_dir, seed)
+    plan = make_plan(data, snapshot_dir, seed, folds)
     with disk_errors(out_dir), new_folder(out_dir) as root:
         bounds = {name: (0, len(plan.labels[name])) for name in SPLITS}
         writers = _writers(plan, root, bounds, shard_bytes)
@@ -88,6 +90,7 @@ def preprocess_shard(
     *,
     index: int,
     count: int,
+    folds: int = 0,
 ) -> dict[str, float]:
     """Do part ``index`` of ``count`` of what `preprocess` does: an equal range of rows of each split.
 
@@ -99,6 +102,7 @@ def preprocess_shard(
         workers: As for `preprocess`.
         index: Number of the part, from 0.
         count: Parts in all.
+        folds: As for `preprocess`.
 
     Returns:
         Metrics: rows, and how fast it went.
@@ -106,7 +110,7 @@ def preprocess_shard(
     if not 0 <= index < count:
         raise InputError(f"parts are numbered from 0 to {count - 1}. Received: {index}")
     started = time.monotonic()
-    plan = make_plan(data, snapshot_dir, seed)
+    plan = make_plan(data, snapshot_dir, seed, folds)
     bounds = {
         name: (len(labels) * index // count, len(labels) * (index + 1) // count) for name, labels in plan.labels.items()
     }

@@ -170,6 +170,7 @@ def write_dataset(
     *,
     positive_class: str | None = None,
     group_column: str | None = None,
+    folds: int = 0,
     shard_bytes: int = SHARD_BYTES,
 ) -> Dataset:
     """Write arrays that fit in memory as a dataset; preprocess does the same for files of any number.
@@ -181,6 +182,7 @@ def write_dataset(
         classes: Class names in the order of the labels.
         positive_class: The class to detect; None: see `default_positive`.
         group_column: Column of the records that names patient or slide.
+        folds: Number of folds, which the column ``fold`` of the records counts from 0; 0: a single split.
         shard_bytes: Largest size of a shard in bytes.
 
     Returns:
@@ -226,6 +228,7 @@ def write_dataset(
                 "mean": list(mean),
                 "std": list(std),
                 "group_column": group_column,
+                **({"folds": folds} if folds else {}),
                 "splits": parts,
             },
         )

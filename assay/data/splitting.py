@@ -72,8 +72,8 @@ def assign_splits(table: pd.DataFrame, data: DataConfig, seed: int) -> Assignmen
         notes.append(f"{(split == '').sum():,} images without a given split were put on the training side")
     split[pool] = "train"
     if missing:
-        _check_enough(table[pool], ["train", *missing])
-        chosen = _split_groups(table[pool], {"train": 1 - sum(missing.values()), **missing}, seed)
+        check_enough(table[pool], ["train", *missing])
+        chosen = split_groups(table[pool], {"train": 1 - sum(missing.values()), **missing}, seed)
         split[pool] = chosen
         if given:
             notes.append(f"the source gives no {' and no '.join(missing)} split: taken from train by whole groups")
@@ -110,7 +110,8 @@ def _unite_groups(table: pd.DataFrame, notes: list[str]) -> npt.NDArray[Any]:
     return split
 
 
-def _check_enough(table: pd.DataFrame, splits: Sequence[str]) -> None:
+def check_enough(table: pd.DataFrame, splits: Sequence[str]) -> None:
+    """Raise InputError where a class has fewer groups than there are splits that each need one."""
     for label, rows in table.groupby("label", sort=True):
         groups = rows["group"].nunique()
         if groups < len(splits):
@@ -145,8 +146,20 @@ def _limit(table: pd.DataFrame, limit: int, notes: list[str]) -> pd.DataFrame:
     return table[kept].reset_index(drop=True)
 
 
-def _split_groups(table: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> npt.NDArray[Any]:
-    """Return a split for each row: whole groups, every class in each split, near the fractions."""
+def split_groups(table: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> npt.NDArray[Any]:
+    """Return a split for each row: whole groups, every class in each split, near the fractions.
+
+    Args:
+        table: Columns label and group (N rows).
+        fractions: Of the rows, for the name of each split; they add up to 1.
+        seed: Decides which groups go where.
+
+    Returns:
+        Names (N,).
+
+    Raises:
+        InputError: No assignment has every class in each split.
+    """
     import pandas as pd
 
     names = np.array(list(fractions), dtype=object)

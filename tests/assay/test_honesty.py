@@ -27,3 +27,13 @@ def test_the_test_split_is_opened_by_evaluate_and_promote_only() -> None:
                     opening.add(file.relative_to(REPOSITORY).as_posix())
     assert opening - {"assay/data/dataset.py"} <= MAY_OPEN_THE_TEST_SPLIT
     assert "assay/evaluation/evaluate.py" in opening
+
+
+def test_all_rows_are_opened_to_make_folds_only() -> None:
+    opening = {
+        file.relative_to(REPOSITORY).as_posix()
+        for folder in ("assay", "components", "pipelines")
+        for file in (REPOSITORY / folder).rglob("*.py")
+        if "open_all" in file.read_text(encoding="utf-8")
+    }
+    assert opening == {"assay/data/dataset.py", "assay/data/folds.py"}
