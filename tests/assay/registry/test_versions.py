@@ -180,11 +180,11 @@ def test_a_swap_whose_answer_is_lost_counts_as_done(faults: Any, gcs_root: str, 
 
     class LosesTheSwap(ModelRegistry):
         def _swap(self, *arguments: Any) -> Any:
-            faults.lost_answers = 1
+            faults.planned.append("lost")
             return super()._swap(*arguments)
 
     change = LosesTheSwap(registry.store, "tissue").set_champion("v1", None, reason="first")
-    assert faults.lost_answers == 0
+    assert faults.done["lost"] == 1
     assert registry.history() == [change]
 
 
