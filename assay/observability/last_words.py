@@ -6,6 +6,10 @@ import contextlib
 import os
 from pathlib import Path
 
+# The mark of an attempt that no further one can mend: manifests/kubeflow tells the engine of it.
+WRONG_INPUT = "wrong input"
+# What last words begin with, where they say more than what went wrong.
+WRONG, BUG, ENDED = f"{WRONG_INPUT}: ", "a bug, see the log: ", "ended from outside"
 # Where Kubernetes takes a container's last words from.
 TERMINATION_LOG = Path("/dev/termination-log")
 MOST_BYTES = 2048  # half of what the status holds; the engine puts the reason before it

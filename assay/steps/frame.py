@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from assay.config import SectionType, read_brief
 from assay.errors import AssayError, InputError, one_line
 from assay.hashing import code_version
-from assay.observability.last_words import last_words
+from assay.observability.last_words import BUG, ENDED, WRONG, last_words
 from assay.observability.progress import emit
 from assay.storage.files import BucketNotFound
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 # Whose storage may be a mistake in the config; the others find what it has left there.
 FIRST_STEP = "ingest"
-# The mark of an attempt that no further one can mend: manifests/kubeflow.sh tells the engine of it.
-WRONG_INPUT = "wrong input"
 NO_CACHE = "Submit it again with NO_CACHE=1 (assay submit --no-cache), which makes everything anew"
 
 
@@ -99,11 +97,11 @@ def step(
             # An earlier step has written there: it is the storage that fails, and may come back.
             message, code = f"{message} It was there when the run began.", 1
         emit({"event": "error", "step": name, "message": message, "exit_code": code})
-        last_words(f"{WRONG_INPUT}: {message}" if code == InputError.exit_code else message)
+        last_words(f"{WRONG}{message}" if code == InputError.exit_code else message)
         print(f"{name}: {message}", file=sys.stderr, flush=True)
         raise SystemExit(code) from error
     except Exception as error:
-        message = f"a bug, see the log: {one_line(error)}"
+        message = f"{BUG}{one_line(error)}"
         emit({"event": "error", "step": name, "message": message, "exit_code": 1})
         last_words(message)
         raise
@@ -118,7 +116,7 @@ def _ended_orderly() -> Iterator[None]:
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        last_words("ended from outside (SIGTERM)")
+        last_words(f"{ENDED} (SIGTERM)")
         raise SystemExit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may ask for signals

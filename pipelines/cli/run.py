@@ -36,7 +36,8 @@ def run(
     """Run the whole pipeline on this machine."""
     from rich.markup import escape
 
-    from pipelines.local.console import format_seconds, print_summary
+    from assay.observability.durations import format_seconds
+    from pipelines.local.console import print_summary
     from pipelines.local.run import run_locally
 
     resolved = load(config, data, weights, overrides)

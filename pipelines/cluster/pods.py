@@ -1,103 +1,21 @@
-"""The pods of a run, as Kubernetes shows them to whoever is signed in here; what cannot be seen is left out."""
+"""The pods of a run and its workflow, as whoever is signed in here may see them; the rest is left out."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from assay.errors import AssayError
-from pipelines.cluster.client import Cluster, kubernetes_api
-from pipelines.cluster.workflow import parse_time
+from assay.outcome.pods import RUN_LABEL, Pod
+from assay.outcome.workflow import Workflow, parse_workflow
+from pipelines.cluster.client import ANSWER_SECONDS, Cluster, kubernetes_api
 
-RUN_LABEL, WORKFLOW_LABEL = "pipeline/runid", "workflows.argoproj.io/workflow"
-STEP_LABEL = "assay.dev/step"
 SECONDS = 10
 AGAIN_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Pod:
-    """A pod, from its resource in Kubernetes."""
-
-    resource: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return str(self.resource["metadata"]["name"])
-
-    @property
-    def number(self) -> str:
-        """What ends its name, and the id of its node in the workflow."""
-        return self.name.rsplit("-", 1)[-1]
-
-    @property
-    def uid(self) -> str:
-        """Of this pod alone: one that is made again under the same name has another."""
-        return str(self.resource["metadata"].get("uid") or self.resource["metadata"].get("creationTimestamp"))
-
-    @property
-    def step(self) -> str:
-        """The step that it is of, or an empty string."""
-        return str((self.resource["metadata"].get("labels") or {}).get(STEP_LABEL, ""))
-
-    @property
-    def node(self) -> str:
-        """Where it is; empty: nowhere yet."""
-        return str(self.resource["spec"].get("nodeName") or "")
-
-    @property
-    def phase(self) -> str:
-        """Pending, Running, Succeeded, Failed or Unknown."""
-        return str(self.resource["status"].get("phase") or "")
-
-    @property
-    def reason(self) -> str:
-        """Why it ended, where Kubernetes ended it: Evicted, DeadlineExceeded..."""
-        return str(self.resource["status"].get("reason") or "")
-
-    @property
-    def message(self) -> str:
-        """What Kubernetes said of that."""
-        return " ".join(str(self.resource["status"].get("message") or "").split())
-
-    def condition(self, kind: str) -> Mapping[str, Any]:
-        """Return a condition, or an empty one."""
-        found = self.resource["status"].get("conditions") or ()
-        return next((condition for condition in found if condition.get("type") == kind), {})
-
-    def containers(self) -> dict[str, Mapping[str, Any]]:
-        """Return the state of each container by name: a mapping with one of waiting, running and terminated."""
-        status = self.resource["status"]
-        listed = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-        return {status["name"]: status.get("state") or {} for status in listed}
-
-    def ended(self, container: str = "main") -> Mapping[str, Any]:
-        """Return how a container ended, or an empty mapping."""
-        return self.containers().get(container, {}).get("terminated") or {}
-
-    @property
-    def started(self) -> datetime | None:
-        """When the step itself began."""
-        main = self.containers().get("main", {})
-        return parse_time((main.get("running") or main.get("terminated") or {}).get("startedAt"))
-
-    @property
-    def finished(self) -> datetime | None:
-        """When the step itself ended."""
-        return parse_time(self.ended().get("finishedAt"))
-
-    @property
-    def memory_limit(self) -> str:
-        """Of the step itself, in Kubernetes's words; empty: none."""
-        main: Mapping[str, Any] = next(
-            (container for container in self.resource["spec"]["containers"] if container["name"] == "main"), {}
-        )
-        return str(((main.get("resources") or {}).get("limits") or {}).get("memory", ""))
 
 
 @dataclass
@@ -185,3 +103,28 @@ class Pods:
             # Each look would wait for it again, and a run has many.
             self._not_before = time.monotonic() + AGAIN_SECONDS
             return None
+
+
+def read_workflow(cluster: Cluster, run_id: str) -> Workflow | None:
+    """Return the workflow of a run, or None where neither Kubeflow nor Kubernetes gives it.
+
+    The server keeps it with the run, so it is there without Kubernetes and after the pods are gone.
+    """
+    with contextlib.suppress(AssayError, ValueError, KeyError, TypeError):
+        said = cluster.get(f"/apis/v1beta1/runs/{run_id}", patience_seconds=0)
+        manifest = json.loads(said["pipeline_runtime"]["workflow_manifest"])
+        if manifest.get("status"):
+            return parse_workflow(manifest)
+    with contextlib.suppress(Exception):  # no kubeconfig, no right, no answer: whatever it is, there is none to be had
+        from kubernetes import client
+
+        found = client.CustomObjectsApi(kubernetes_api(cluster.settings)).list_namespaced_custom_object(
+            "argoproj.io",
+            "v1alpha1",
+            cluster.settings.namespace,
+            "workflows",
+            label_selector=f"pipeline/runid={run_id}",
+            _request_timeout=ANSWER_SECONDS,
+        )
+        return parse_workflow(found["items"][0])
+    return None

@@ -9,16 +9,16 @@ from typing import Any
 from rich.console import Console
 
 from assay.errors import AssayError, InputError
-from pipelines.cluster.causes import why_waiting
+from assay.observability.durations import format_seconds
+from assay.outcome.causes import why_waiting
+from assay.outcome.failures import Causes, Failure, View, failures_of, in_words
+from assay.outcome.pods import RUN_LABEL, STEP_LABEL
+from assay.outcome.steps import CACHED, DONE, LEFT_OUT, RUNNING, WAITING, Attempt, Step
+from assay.outcome.steps import FAILED as STEP_FAILED
 from pipelines.cluster.client import Cluster
 from pipelines.cluster.errors import Unanswered
-from pipelines.cluster.failure import Causes, Failure, View, failures_of
-from pipelines.cluster.pods import RUN_LABEL, STEP_LABEL, Pods
+from pipelines.cluster.pods import Pods, read_workflow
 from pipelines.cluster.runs import CANCELED, CANCELING, FAILED, FINISHED, state_of
-from pipelines.cluster.steps import CACHED, DONE, LEFT_OUT, RUNNING, WAITING, Attempt, Step
-from pipelines.cluster.steps import FAILED as STEP_FAILED
-from pipelines.cluster.workflow import read_workflow
-from pipelines.local.console import format_seconds
 
 POLL_SECONDS = 5.0
 # A restart of Kubeflow, or of a forwarded port, takes less.
@@ -68,11 +68,8 @@ def watch(cluster: Cluster, run_id: str, console: Console, poll_seconds: float |
         raise AssayError(f"run {short} was cancelled. See {link}")
     if state == FAILED:
         failures = display.show_failures()
-        named = "; ".join(
-            f"{failure.named}: {failure.cause.said}" if failure.steps else failure.cause.said for failure in failures
-        )
         kind = InputError if failures and all(failure.cause.wrong_input for failure in failures) else AssayError
-        raise kind(f"run {short} failed: {named.rstrip('.')}. See {link}")
+        raise kind(f"run {short} failed: {in_words(failures)}. See {link}")
     took = _duration(run.created_at, run.finished_at)
     console.print(f"[green]{state.lower()}[/green]{f' after {took}' if took else ''}: {link}", soft_wrap=True)
     return state
@@ -84,7 +81,7 @@ class _Display:
     def __init__(self, cluster: Cluster, run_id: str, console: Console) -> None:
         self.cluster, self.run_id, self.console = cluster, run_id, console
         self.pods = Pods(cluster)
-        self.causes = Causes(cluster, run_id, self.pods)
+        self.causes = Causes(run_id, self.pods, cluster.settings.placement)
         self.view: View | None = None
         self._shown: dict[str, str] = {}
         self._uids: dict[str, str] = {}

@@ -15,8 +15,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from assay.observability.durations import format_seconds
 from pipelines.compare.runs import Comparison, Run
-from pipelines.local.console import format_seconds
 
 SHOWN = {"auc": "AUC", "accuracy": "accuracy", "sensitivity": "sensitivity", "specificity": "specificity"}
 # What goes first where the terminal is narrow; the files have everything.

@@ -152,8 +152,8 @@ def build_training_pipeline(
             whole_run()
             return
         # Kubeflow's status has the name of the workflow, which leads nowhere.
-        run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        told = notify_step(name=name, run_id=run_id, public_url=settings.public_url or "", webhook=settings.webhook)
+        run_id, interface = dsl.PIPELINE_JOB_ID_PLACEHOLDER, settings.public_url or settings.host or ""
+        told = notify_step(name=name, run_id=run_id, public_url=interface, webhook=settings.webhook)
         with dsl.ExitHandler(placed("notify", told), name="training"):
             whole_run()
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from assay.config import RunConfig
+from assay.observability.durations import format_seconds
 from pipelines.graphs.order import enabled_steps, upstream
 
 LINE_INTERVAL_SECONDS = 15.0
@@ -143,16 +144,6 @@ def _headline(metrics: dict[str, float]) -> str:
     if metrics.get("peak_memory_mb"):
         shown.append(f"{metrics['peak_memory_mb'] / 1024:.1f} GiB")
     return f" [dim]({', '.join(shown)})[/dim]" if shown else ""
-
-
-def format_seconds(seconds: float) -> str:
-    """Return a duration as people say it: 8 s, 3 min 20 s, 1 h 5 min."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def print_summary(console: Console, evaluation_dir: Path, promotion_dir: Path, report: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from assay.observability.last_words import WRONG_INPUT
 from assay.search.job import SEARCH_LABEL, worker_job
-from assay.steps.frame import WRONG_INPUT
 from pipelines.graphs.placement import STEP_LABEL
 from pipelines.settings import SPOT_LABEL, Profile, Settings, load_settings
 from tests.manifests.conftest import MANIFESTS, Render, named

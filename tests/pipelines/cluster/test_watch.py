@@ -132,7 +132,7 @@ def test_steps_from_the_cache_and_parts_of_a_loop_are_told(follow: Callable[...,
         (
             "step-timeout",
             "baseline failed after 57 s on assay-worker2: it took longer than a pod may",
-            "Raise timeout_minutes of the profile gpu (240 in these settings)",
+            "Raise timeout_minutes of the profile gpu, or train less",
             r"AssayError: run fd4eb8a8 failed: baseline: it took longer",
         ),
         (

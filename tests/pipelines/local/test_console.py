@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from assay.config import parse_config
-from pipelines.local.console import EventDisplay, format_seconds
+from pipelines.local.console import EventDisplay
 
 
 @pytest.fixture
@@ -54,8 +54,3 @@ def test_progress_on_a_terminal_is_drawn_and_removed() -> None:
         assert len(display._progress.tasks) == 1
         display.show({**event, "done": 4, "final": True})
         assert not display._progress.tasks
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(8.2, "8 s"), (200, "3 min 20 s"), (3900, "1 h 5 min")])
-def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
-    assert format_seconds(seconds) == text

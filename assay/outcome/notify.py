@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import urllib.request
 
+from assay.errors import one_line
 from assay.observability.progress import log
+from assay.outcome.failures import in_words
+from assay.outcome.here import read_outcome
 
 TIMEOUT_SECONDS = 10.0
 ENDED = "It was ended from outside: by someone, or at a limit of time."
+SUCCEEDED, FAILED, CANCELED = "SUCCEEDED", "FAILED", "CANCELED"
 
 
 def run_link(public_url: str, run_id: str) -> str:
@@ -17,24 +21,24 @@ def run_link(public_url: str, run_id: str) -> str:
 
 
 def notify(name: str, state: str, run_id: str, error: str, public_url: str, webhook: str) -> bool:
-    """Log the outcome of a run and send it to a webhook.
+    """Log the outcome of a run and send it to a webhook: what failed and why, as ``assay runs watch`` tells it.
 
     Args:
         name: Model name.
         state: Kubeflow's state of the part that has ended, such as SUCCEEDED. What was ended from outside it still
             calls RUNNING.
         run_id: The run's id.
-        error: The first error, or an empty string.
+        error: Kubeflow's own error, or an empty string; told where the cluster cannot be asked for more.
         public_url: Address of the Kubeflow interface, or an empty string.
         webhook: URL that is sent a JSON object whose ``text`` chat services show, or an empty string.
 
     Returns:
         Whether the webhook took it. One that does not answer is logged and never fails the run.
     """
-    if state == "RUNNING":
-        state, error = "FAILED", error or ENDED
+    state, error, way_out = _outcome(state, run_id, error)
     link = run_link(public_url, run_id)
-    text = " ".join(part for part in (f"{name}: run {run_id} {state.lower()}.", error, link) if part)
+    said = f"{error.rstrip('.')}." if error else ""
+    text = " ".join(part for part in (f"{name}: run {run_id} {SAID[state]}.", said, way_out, link) if part)
     log(text)
     if not webhook:
         return False
@@ -48,3 +52,20 @@ def notify(name: str, state: str, run_id: str, error: str, public_url: str, webh
     except (OSError, ValueError) as problem:
         log(f"the webhook did not take it ({problem}); the run's outcome is not changed by that")
         return False
+
+
+SAID = {SUCCEEDED: "succeeded", FAILED: "failed", CANCELED: "was cancelled"}
+
+
+def _outcome(state: str, run_id: str, error: str) -> tuple[str, str, str]:
+    """Return the state, what failed and why, and the way out."""
+    succeeded = state == SUCCEEDED
+    try:
+        outcome = read_outcome(run_id, failed=not succeeded)
+    except Exception as problem:  # whatever the way to the cluster raises: the outcome is told all the same
+        log(f"the cluster cannot be asked for more ({one_line(problem)})")
+        return (SUCCEEDED, "", "") if succeeded else (FAILED, error or (ENDED if state == "RUNNING" else ""), "")
+    if outcome.was_ended:
+        return CANCELED, "", ""
+    ways_out = dict.fromkeys(failure.cause.way_out for failure in outcome.failures if failure.cause.way_out)
+    return (SUCCEEDED if succeeded else FAILED), in_words(outcome.failures), " ".join(ways_out)

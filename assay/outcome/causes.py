@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from assay.steps.frame import WRONG_INPUT
-from pipelines.cluster.logs import StepLog
-from pipelines.cluster.pods import Pod
-from pipelines.cluster.workflow import Node, Workflow
-from pipelines.local.console import format_seconds
-from pipelines.settings import Settings
+from assay.observability.durations import format_seconds
+from assay.observability.last_words import BUG, ENDED, WRONG
+from assay.outcome.logs import StepLog
+from assay.outcome.pods import Pod
+from assay.outcome.workflow import Node, Workflow
 
 AGAIN = "Submit again: what is done comes from the cache, and a training goes on from its checkpoint."
-# What a step's last words begin with: see assay/steps/frame.py.
-WRONG, BUG, ENDED = f"{WRONG_INPUT}: ", "a bug, see the log: ", "ended from outside"
 PULLS = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ErrImageInspect")
 STARTING = ("ContainerCreating", "PodInitializing")
 # A pod's own reason, or the reason of its condition DisruptionTarget: which of them, Kubernetes decides.
@@ -131,7 +128,7 @@ def why_failed(
     pod: Pod | None,
     log: StepLog,
     step: str,
-    settings: Settings,
+    profile: str = "",
     node_problem: str = "",
 ) -> Cause:
     """Return why an attempt failed.
@@ -142,28 +139,28 @@ def why_failed(
         pod: The pod, where it is still there.
         log: What it printed.
         step: Its name, as the settings have it.
-        settings: Of the cluster.
+        profile: The kind of machine that the settings give it; empty: its pod says it, or nobody does.
         node_problem: What is wrong with the machine that it was on.
     """
     message = node.message if node is not None else ""
     argo = ARGO_MESSAGE.match(message)
     main, wait = (pod.ended("main"), pod.ended("wait")) if pod is not None else ({}, {})
     lost = why_lost(node, pod, node_problem) if node is not None else None
-    profile = settings.placement.get(step, "cpu")
+    profile = profile or (pod.profile if pod is not None else "")
+    of_profile = f"the profile {profile}" if profile else "its profile"
     if lost is not None:
         return lost
     if "DeadlineExceeded" in (pod.reason if pod else "") or "longer than the specified deadline" in message:
-        minutes = settings.profile(step).timeout_minutes
         limit = pod.resource["spec"].get("activeDeadlineSeconds") if pod is not None else None
         return Cause(
             f"it took longer than {f'the {format_seconds(limit)} that ' if limit else ''}a pod may",
-            f"Raise timeout_minutes of the profile {profile} ({minutes} in these settings), or train less. {AGAIN}",
+            f"Raise timeout_minutes of {of_profile}, or train less. {AGAIN}",
         )
     if main.get("reason") == "OOMKilled" or "OOMKilled" in message:
         limit = f" at its limit of {pod.memory_limit}" if pod is not None and pod.memory_limit else ""
         return Cause(
             f"out of memory: it was ended{limit}",
-            f"Give the profile {profile} more memory (ASSAY_PROFILES__{profile.upper()}__MEMORY), or take a smaller "
+            f"Give {of_profile} more memory (ASSAY_PROFILES__{profile.upper() or 'NAME'}__MEMORY), or take a smaller "
             "batch_size or image_size.",
         )
     if workflow is not None and workflow.was_ended:

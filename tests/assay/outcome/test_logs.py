@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.cluster.logs import parse_log
+from assay.outcome.logs import parse_log
 from tests.pipelines.recordings import recorded_log
 
 

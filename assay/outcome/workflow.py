@@ -1,14 +1,12 @@
 """What Argo knows of a run: each step, each attempt at it, where it was and what was said of it.
 
 Kubeflow's own list of tasks names Argo's nodes without saying which belong together, and never has an error. The
-workflow has both. The server keeps it with the run, so it is there without Kubernetes and after the pods are gone;
-where the server does not give it, Kubernetes is asked.
+workflow has both.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import gzip
 import json
 import re
@@ -17,15 +15,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from assay.errors import AssayError
-from pipelines.cluster.client import ANSWER_SECONDS, Cluster, kubernetes_api
-
 # Kubeflow's templates of a step: what starts it, the step, and its pod; names may have a prefix.
 DRIVER, EXECUTOR, POD = "system-container-driver", "system-container-executor", "system-container-impl"
 PART_DRIVER = "system-dag-driver"
 ATTEMPT = re.compile(r"\(\d+\)$")
 ITERATION = re.compile(r"\((\d+):")
 ACTIVE = ("", "Pending", "Running")
+PAST_DEADLINE = "exceeded workflow deadline"
 NOT_RUN = ("Skipped", "Omitted")
 
 
@@ -74,7 +70,9 @@ class Workflow:
     @property
     def past_deadline(self) -> bool:
         """Whether it was ended since it took longer than it may."""
-        return not self.was_ended and "exceeded workflow deadline" in self.message
+        return not self.was_ended and any(
+            PAST_DEADLINE in said for said in (self.message, *(node.message for node in self.nodes.values()))
+        )
 
     def steps(self) -> Iterator[Node]:
         """Yield the nodes that stand for steps, one each."""
@@ -137,28 +135,6 @@ class Workflow:
             ),
             pod.boundary,
         )
-
-
-def read_workflow(cluster: Cluster, run_id: str) -> Workflow | None:
-    """Return the workflow of a run, or None where neither Kubeflow nor Kubernetes gives it."""
-    with contextlib.suppress(AssayError, ValueError, KeyError, TypeError):
-        said = cluster.get(f"/apis/v1beta1/runs/{run_id}", patience_seconds=0)
-        manifest = json.loads(said["pipeline_runtime"]["workflow_manifest"])
-        if manifest.get("status"):
-            return parse_workflow(manifest)
-    with contextlib.suppress(Exception):  # no kubeconfig, no right, no answer: whatever it is, there is none to be had
-        from kubernetes import client
-
-        found = client.CustomObjectsApi(kubernetes_api(cluster.settings)).list_namespaced_custom_object(
-            "argoproj.io",
-            "v1alpha1",
-            cluster.settings.namespace,
-            "workflows",
-            label_selector=f"pipeline/runid={run_id}",
-            _request_timeout=ANSWER_SECONDS,
-        )
-        return parse_workflow(found["items"][0])
-    return None
 
 
 def parse_workflow(manifest: Mapping[str, Any]) -> Workflow:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pipelines.cluster.pods import WORKFLOW_LABEL, Pod
-from pipelines.cluster.workflow import ACTIVE, NOT_RUN, Node, Workflow
+from assay.outcome.pods import WORKFLOW_LABEL, Pod
+from assay.outcome.workflow import ACTIVE, NOT_RUN, Node, Workflow
 
 WAITING, RUNNING, DONE, CACHED, FAILED, LEFT_OUT = "waiting", "running", "done", "cached", "failed", "left out"
 # Names of Argo's nodes that stand for no step of ours.
