@@ -47,6 +47,13 @@ class DataConfig(Section):
     positive_class: str | None = Field(
         None, description="the class to detect, of two; null: the one not named normal, benign, no, 0..., else the last"
     )
+    table: str | None = Field(None, description="label table in the source, where it is not called labels.csv")
+    file_column: str | None = Field(
+        None, description="column of the label table that names the file, where the names of columns do not tell"
+    )
+    label_column: str | None = Field(
+        None, description="column of the label table that names the class, where several could be it"
+    )
     group_column: str | None = Field(
         None, description="column of the label table that names slide or patient, where it is not called group"
     )

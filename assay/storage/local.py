@@ -30,7 +30,9 @@ class LocalStore(ObjectStore):
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.expanduser().absolute()
-        if self.directory.exists() and not self.directory.is_dir():
+        with disk_errors(self.directory):  # a folder above it may be closed to this user
+            is_file = self.directory.exists() and not self.directory.is_dir()
+        if is_file:
             raise InputError(f"storage root {directory}: is a file. Name a directory.")
         super().__init__(str(self.directory))
 

@@ -6,15 +6,18 @@ import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from assay.config import DataConfig
 from assay.data.headers import IMAGE_EXTENSIONS
 from assay.data.sources.arrays import ArrayRows, find_arrays, is_row
 from assay.data.sources.base import Entry, Listing
+from assay.data.sources.columns import Asked
 from assay.data.sources.folder import list_class_folders
 from assay.data.sources.labelled import find_tables, list_labelled
+from assay.data.sources.tables import against_tables, are_classes, choose_tables, is_table, likely_tables
 from assay.data.sources.tree import Tree
-from assay.errors import InputError
+from assay.errors import InputError, did_you_mean
 
 SENSOR_EXTENSIONS = frozenset({"npy", "csv", "tsv", "txt"})
 
@@ -61,29 +64,67 @@ class FileSource:
             raise InputError(f"{self.uri}: is empty. Name a folder with labelled files.")
         names, left_out = exclude(names, self._config.exclude)
         extensions = IMAGE_EXTENSIONS if self._config.kind == "image" else SENSOR_EXTENSIONS
-        tables = find_tables(names)
-        if self._config.group_column is not None and not tables:
-            raise InputError(
-                f"{self.uri}: data.group_column names the column '{self._config.group_column}', and there is no "
-                "labels.csv. Add one with path, label and that column, or leave the key out."
-            )
+        tables = self._tables(names)
         arrays = find_arrays(names) if self._config.kind == "sensor" and not tables else []
         if tables:
-            found = list_labelled(
-                self._tree,
-                names,
-                tables,
-                extensions,
-                group_column=self._config.group_column,
-                group_gaps=self._config.group_gaps,
-            )
+            found = self._labelled(names, tables, extensions)
         elif arrays:
             found = self._rows.listing(arrays)
         else:
-            found = list_class_folders(
-                self.uri, names, extensions, empty=self._tree.empty_folders(), classes=self._config.classes
-            )
+            found = self._folders_or_table(names, extensions)
         return replace(found, rejected=(*rejected, *found.rejected), notes=(*left_out, *found.notes))
+
+    def _tables(self, names: Sequence[str]) -> list[str]:
+        """Return the label tables that are used whatever else is there."""
+        asked = self._config.table
+        if asked is None:
+            return find_tables(names)
+        if asked not in names:
+            hint = did_you_mean(asked, [name for name in names if is_table(name)], count=1)
+            raise InputError(f"{self.uri}: there is no '{asked}', which data.table names.{hint}")
+        return [asked]
+
+    def _labelled(self, names: Sequence[str], tables: Sequence[str], extensions: frozenset[str]) -> Listing:
+        return list_labelled(
+            self._tree, names, tables, extensions, asked=self._asked, group_gaps=self._config.group_gaps
+        )
+
+    def _folders_or_table(self, names: Sequence[str], extensions: frozenset[str]) -> Listing:
+        """Return what class folders hold, or a table of any name that labels the files beside it.
+
+        Raises:
+            InputError: Neither is there, or both are and differ.
+        """
+        if self._config.kind != "image":  # where tables are examples
+            return self._in_folders(names, extensions)
+        tables = likely_tables(self._tree, names, extensions, self._asked)
+        try:
+            folders = self._in_folders(names, extensions)
+        except InputError:
+            if not tables:
+                raise
+            folders = None
+        if folders is not None and are_classes(folders, tables):
+            readers = [partial(self._labelled, names, [table.name], extensions) for table in tables]
+            return against_tables(self.uri, folders, list(zip(tables, readers, strict=True)))
+        chosen = choose_tables(self.uri, tables)
+        found = self._labelled(names, chosen, extensions)
+        return replace(found, notes=(f"labels are read from {' and '.join(chosen)}", *found.notes))
+
+    def _in_folders(self, names: Sequence[str], extensions: frozenset[str]) -> Listing:
+        for key in ("group_column", "label_column", "file_column"):
+            if (column := getattr(self._config, key)) is not None:
+                raise InputError(
+                    f"{self.uri}: data.{key} names the column '{column}', and there is no labels.csv. Add one with "
+                    "path, label and that column, name the table in data.table, or leave the key out."
+                )
+        return list_class_folders(
+            self.uri, names, extensions, empty=self._tree.empty_folders(), classes=self._config.classes
+        )
+
+    @property
+    def _asked(self) -> Asked:
+        return Asked(self._config.file_column, self._config.label_column, self._config.group_column)
 
     def read(self, entry: Entry) -> bytes:
         """Return the bytes of one entry; see `Source`."""

@@ -28,7 +28,7 @@ def group_columns(header: Sequence[str], lines: Sequence[Sequence[str]], group: 
     """Return what is to be said of columns that look as if they name patients or slides, and are not used.
 
     Args:
-        header: Column names, small letters.
+        header: Column names.
         lines: The rows' cells.
         group: The place of the column that is used for groups, or None.
         name: The table's name, for messages.

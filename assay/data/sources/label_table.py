@@ -1,12 +1,13 @@
-"""Reading a label table: ``id|path,label[,split][,group]`` in CSV as people's programs write it."""
+"""Reading a label table: ``id|path,label[,split][,group]`` in CSV as people's programs write it, by any usual names."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from assay.data.sources.columns import Asked, Columns, find_columns, known_columns
 from assay.data.sources.group_hints import group_columns
 from assay.data.sources.meaning import is_blank
 from assay.data.sources.spelling import normal_form
@@ -14,10 +15,11 @@ from assay.data.sources.splits import SPLITS, split_of
 from assay.data.sources.tree import has_control_characters
 from assay.errors import InputError, did_you_mean
 
-COLUMNS = ("id", "path", "label", "split", "group")
+ANY_COLUMNS = Asked()
 # What programs write for a label that is not there; "none" and "unknown" may be classes.
 EMPTY_LABELS = frozenset({"", "nan", "#n/a", "<na>", "null"})
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +39,20 @@ class LabelTable:
 
     Attributes:
         rows: The rows, each naming another file.
-        columns: Which of `COLUMNS` it has.
+        has_splits: Whether a column names splits.
         notes: What the user should hear of how it was read.
         warnings: What the user should look at before training: columns that name patients and are not used.
     """
 
     rows: tuple[Row, ...]
-    columns: tuple[str, ...]
+    has_splits: bool
     notes: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
 
-def parse_label_table(data: bytes, name: str, group_column: str | None = None) -> LabelTable:
+def parse_label_table(
+    data: bytes, name: str, asked: Asked = ANY_COLUMNS, is_there: Callable[[str], bool] | None = None
+) -> LabelTable:
     """Parse a label table.
 
     A byte-order mark, any line ending, and semicolons, tabs or bars in place of commas are taken as they
@@ -57,11 +61,38 @@ def parse_label_table(data: bytes, name: str, group_column: str | None = None) -
     Args:
         data: The file.
         name: Its name, for messages.
-        group_column: The column that names groups; None: ``group``.
+        asked: The columns that the user names; the others are found, see `find_columns`.
+        is_there: Whether a cell names a file of the source; None: nothing is known of files.
 
     Raises:
-        InputError: No rows, a wrong header, a row of another length, an empty cell, a row that repeats or
-            contradicts another, or an unknown split.
+        InputError: No rows, a header of which it is not clear what names files and classes, a row of another length,
+            an empty cell, a row that repeats or contradicts another, or an unknown split.
+    """
+    header, lines, delimiter = read_cells(data, name)
+    if not lines:
+        raise InputError(f"{name}: has a header but no rows. Add one row an image.")
+    columns = find_columns(header, [cells for _, cells in lines], asked, name, is_there)
+    _refuse_empty_labels(lines, columns, name)
+    rows = tuple(_row(line, cells, columns, header, name) for line, cells in lines)
+    _check_rows(rows, name, columns.split is not None)
+    notes = []
+    if delimiter != ",":
+        notes.append(f"{name} is separated by {_DELIMITERS[delimiter]}")
+    notes += columns.notes
+    unknown = [column for place, column in enumerate(header) if place not in columns.used and column.lower() != "id"]
+    if unknown:
+        notes.append(f"{name}: columns not used: {_some([column.lower() or '(no name)' for column in unknown])}")
+    if "id" in [column.lower() for column in header] and header[columns.file].lower() == "path":
+        notes.append(f"{name}: files are found by the column path; the column id is not used")
+    warnings = group_columns(header, [cells for _, cells in lines], columns.group, name)
+    return LabelTable(rows, columns.split is not None, tuple(notes), tuple(warnings))
+
+
+def read_cells(data: bytes, name: str) -> tuple[list[str], list[tuple[int, list[str]]], str]:
+    """Return the header of a table, its lines that hold anything with their numbers, and what separates its cells.
+
+    Raises:
+        InputError: It is empty, no text or no CSV, or a line has more or fewer cells than the header.
     """
     text = _decode(data, name)
     texts = text.splitlines()
@@ -70,29 +101,10 @@ def parse_label_table(data: bytes, name: str, group_column: str | None = None) -
     delimiter = _delimiter(texts[0])
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        header = [cell.strip().lower() for cell in next(reader)]
-        _check_header(header, name)
-        places = {column: header.index(column) for column in COLUMNS if column in header}
-        if group_column is not None:
-            places["group"] = _place(group_column, header, name)
-        key_column = "path" if "path" in places else "id"
-        lines = _lines(reader, len(header), name)
-        rows = tuple(_row(line, cells, places, key_column, name) for line, cells in lines)
+        header = [cell.strip() for cell in next(reader)]
+        return header, _lines(reader, len(header), name), delimiter
     except csv.Error as error:
         raise InputError(f"{name}: line {reader.line_num} is not valid CSV ({error}). Mend its quotes.") from error
-    if not rows:
-        raise InputError(f"{name}: has a header but no rows. Add one row an image.")
-    _check_rows(rows, name, "split" in places)
-    notes = []
-    if delimiter != ",":
-        notes.append(f"{name} is separated by {_DELIMITERS[delimiter]}")
-    unknown = [column for place, column in enumerate(header) if place not in places.values() and column != "id"]
-    if unknown:
-        notes.append(f"{name}: columns not used: {', '.join(column or '(no name)' for column in unknown)}")
-    if "id" in places and key_column == "path":
-        notes.append(f"{name}: files are found by the column path; the column id is not used")
-    warnings = group_columns(header, [cells for _, cells in lines], places.get("group"), name)
-    return LabelTable(rows, tuple(places), tuple(notes), tuple(warnings))
 
 
 def _decode(data: bytes, name: str) -> str:
@@ -111,34 +123,9 @@ def _decode(data: bytes, name: str) -> str:
 
 def _delimiter(header: str) -> str:
     def known(delimiter: str) -> int:
-        cells = [cell.strip().strip('"').lower() for cell in header.split(delimiter)]
-        return sum(cell in COLUMNS for cell in cells)
+        return known_columns([cell.strip().strip('"') for cell in header.split(delimiter)])
 
     return max(_DELIMITERS, key=lambda delimiter: (known(delimiter), header.count(delimiter)))
-
-
-def _check_header(header: list[str], name: str) -> None:
-    received = f"Received: {', '.join(header)[:200]}"
-    repeated = sorted({column for column in header if column in COLUMNS and header.count(column) > 1})
-    if repeated:
-        raise InputError(f"{name}: the header names '{repeated[0]}' twice. Keep one. {received}")
-    for needed, ways in (("id or path", ("path", "id")), ("label", ("label",))):
-        if not any(column in header for column in ways):
-            unknown = [column for column in header if column not in COLUMNS]
-            near = next((column for column in unknown if did_you_mean(column, ways, count=1)), None)
-            hint = f" Did you mean '{ways[0]}' by '{near}'?" if near else ""
-            raise InputError(
-                f"{name}: the header has no column {needed}.{hint} The first line must be "
-                f"path,label or id,label, with split and group if there are any. {received}"
-            )
-
-
-def _place(column: str, header: list[str], name: str) -> int:
-    wanted = column.strip().lower()
-    if wanted not in header:
-        hint = did_you_mean(wanted, header, count=1) or f" There are: {', '.join(header)[:200]}."
-        raise InputError(f"{name}: has no column '{column}', which data.group_column names.{hint}")
-    return header.index(wanted)
 
 
 def _lines(reader: Iterator[list[str]], width: int, name: str) -> list[tuple[int, list[str]]]:
@@ -157,22 +144,48 @@ def _lines(reader: Iterator[list[str]], width: int, name: str) -> list[tuple[int
     return found
 
 
-def _row(line: int, cells: list[str], places: dict[str, int], key_column: str, name: str) -> Row:
-    cell = {column: cells[place].strip() for column, place in places.items()}
-    for column, value in cell.items():
+def _refuse_empty_labels(lines: Sequence[tuple[int, list[str]]], columns: Columns, name: str) -> None:
+    if columns.label is None:
+        return
+    empty = [line for line in lines if normal_form(line[1][columns.label]).casefold() in EMPTY_LABELS]
+    if empty:
+        line, cells = empty[0]
+        if not cells[columns.file].strip():
+            return  # of which another refusal tells
+        others = len(empty) - 1
+        more = f" and so have {others:,} more of {len(lines):,} rows" if others else ""
+        key = cells[columns.file].strip()
+        raise InputError(f"{name}: line {line} ({key}) has an empty label{more}. Fill it in or remove the row.")
+
+
+def _row(line: int, cells: list[str], columns: Columns, header: list[str], name: str) -> Row:
+    places = {columns.file, columns.label, columns.split, columns.group} - {None}
+    for place in sorted(place for place in places if place is not None):
+        value = cells[place].strip()
         if not value.isprintable() and has_control_characters(value):
-            raise InputError(f"{name}: line {line}: {column} {value[:80]!r} holds a control character. Mend it.")
-    if not cell[key_column]:
-        raise InputError(f"{name}: line {line} has an empty {key_column}. Fill it in or remove the row.")
-    if normal_form(cell["label"]).casefold() in EMPTY_LABELS:
-        raise InputError(f"{name}: line {line} ({cell[key_column]}) has an empty label. Fill it in or remove the row.")
-    given = cell.get("split", "")
+            raise InputError(
+                f"{name}: line {line}: {header[place].lower()} {value[:80]!r} holds a control character. Mend it."
+            )
+    key = cells[columns.file].strip()
+    if not key:
+        raise InputError(
+            f"{name}: line {line} has an empty {header[columns.file].lower()}. Fill it in or remove the row."
+        )
+    if columns.label is None:
+        label = next(said for place, said in columns.classes if cells[place].strip() in ("1", "1.0"))
+    else:
+        label = cells[columns.label].strip()
+    given = cells[columns.split].strip() if columns.split is not None else ""
     split = split_of(given) if given else ""
     if split is None:
         hint = did_you_mean(given.lower(), SPLITS, count=1)
         raise InputError(f"{name}: line {line}: split '{given}' is none of train, valid and test.{hint}")
-    group = cell.get("group", "")
-    return Row(line, cell[key_column], cell["label"], split, "" if is_blank(group) else group)
+    group = cells[columns.group].strip() if columns.group is not None else ""
+    return Row(line, key, label, split, "" if is_blank(group) else group)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _check_rows(rows: tuple[Row, ...], name: str, has_splits: bool) -> None:

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Literal
 
 from assay.data.sources.base import Entry, Listing, Rejected
-from assay.data.sources.label_table import LabelTable, Row, parse_label_table
+from assay.data.sources.columns import Asked
+from assay.data.sources.label_table import ANY_COLUMNS, LabelTable, Row, parse_label_table
 from assay.data.sources.spelling import normal_form
 from assay.data.sources.splits import split_of
 from assay.data.sources.tree import Tree
@@ -24,7 +25,7 @@ KAGGLE_LABELS = "train_labels.csv"
 
 
 def find_tables(names: Sequence[str]) -> list[str]:
-    """Return the label tables to use: one at the top, or one in each split's folder."""
+    """Return the label tables of the names that are known: one at the top, or one in each split's folder."""
     for name in (LABELS, KAGGLE_LABELS):
         if name in names:
             return [name]
@@ -41,7 +42,7 @@ def list_labelled(
     tables: Sequence[str],
     extensions: frozenset[str],
     *,
-    group_column: str | None = None,
+    asked: Asked = ANY_COLUMNS,
     group_gaps: GroupGaps = "refuse",
 ) -> Listing:
     """Return the examples that label tables name.
@@ -49,9 +50,9 @@ def list_labelled(
     Args:
         tree: Where the files are.
         names: Its files.
-        tables: What `find_tables` found.
-        extensions: What examples end in, lower case; an ``id`` may lack it.
-        group_column: The tables' column that names groups; None: ``group``.
+        tables: The tables; of several each is of the split that its folder or its own name says.
+        extensions: What examples end in, lower case; a name in the table may lack it.
+        asked: The columns that the user names.
         group_gaps: Whether rows without a group forbid to train where others have one, or are groups of their own.
 
     Raises:
@@ -67,22 +68,15 @@ def list_labelled(
         folder = posixpath.dirname(table_name)
         below = f"{folder}/" if folder else ""
         shown = f"{tree.root}/{table_name}"
-        try:
-            table = parse_label_table(tree.read(table_name), shown, group_column)
-        except OSError as error:
-            raise InputError(f"{shown}: cannot be read ({error.strerror or error}). Change its mode.") from error
-        files = _Files(
-            [name for name in candidates if name.startswith(below)],
-            [name for name in names if name.startswith(below) and name not in tables],
-            (below, f"{below}train/" if posixpath.basename(table_name) == KAGGLE_LABELS else f"{below}images/"),
-        )
+        files = Files.beside(table_name, names, candidates)
+        table = parse_label_table(read_table(tree, table_name), shown, asked, files.knows)
         found = _find_files(table.rows, files, below, shown)
-        split = (split_of(folder) or "") if folder else ""
+        split = table_split(table_name) if len(tables) > 1 or folder else ""
         own = [
             Entry(name, f"{tree.root}/{name}", row.label, split or row.split, row.group)
             for row, name in zip(table.rows, found, strict=True)
         ]
-        if not split and "split" not in table.columns:
+        if not split and not table.has_splits:
             own, note = _splits_from_folders(own)
             notes.extend(note)
         notes.extend(table.notes)
@@ -90,6 +84,7 @@ def list_labelled(
         without_group += [f"{shown}, line {row.line}: {row.key}" for row in table.rows if not row.group]
         notes.extend(_compare_with_folders(own, table, shown))
         entries.extend(own)
+    _refuse_shared(tree.root, entries)
     rejected, left_out = _without_rows(tree.root, entries, candidates)
     layout = f"{' and '.join(tables)}" + (", splits given" if any(entry.split for entry in entries) else "")
     refusals = []
@@ -114,7 +109,33 @@ def list_labelled(
     )
 
 
-def _find_files(rows: Sequence[Row], files: _Files, below: str, table: str) -> list[str]:
+def read_table(tree: Tree, name: str) -> bytes:
+    """Return the bytes of a label table.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        return tree.read(name)
+    except OSError as error:
+        raise InputError(f"{tree.root}/{name}: cannot be read ({error.strerror or error}). Change its mode.") from error
+
+
+def table_split(name: str) -> str:
+    """Return the split that a table's folder or own name says, ``valid/labels.csv`` or ``valid.csv``; or nothing."""
+    folder, _, own = name.rpartition("/")
+    stem = own.rpartition(".")[0].lower()
+    return split_of(folder) or split_of(stem.removesuffix("labels").rstrip("_-")) or ""
+
+
+def _refuse_shared(root: str, entries: Sequence[Entry]) -> None:
+    """Raise where two tables name one file."""
+    twice = next((name for name, count in Counter(entry.id for entry in entries).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"{root}: two label tables name the file {twice}. Keep one row, or name one in data.table.")
+
+
+def _find_files(rows: Sequence[Row], files: Files, below: str, table: str) -> list[str]:
     """Return the file of each row.
 
     Args:
@@ -166,7 +187,7 @@ def _find_files(rows: Sequence[Row], files: _Files, below: str, table: str) -> l
     return found
 
 
-class _Files:
+class Files:
     """Files by what a row may call them.
 
     Args:
@@ -180,8 +201,38 @@ class _Files:
         self._others = others
         self._places = places
 
+    @classmethod
+    def beside(cls, table: str, names: Sequence[str], candidates: Sequence[str]) -> Files:
+        """Return the files that a table may name.
+
+        Args:
+            table: The table's own name.
+            names: All files of the source.
+            candidates: Those whose names say that they can be examples.
+        """
+        folder = posixpath.dirname(table)
+        below = f"{folder}/" if folder else ""
+        return cls(
+            [name for name in candidates if name.startswith(below)],
+            [name for name in names if name.startswith(below) and name != table],
+            (below, f"{below}train/" if posixpath.basename(table) == KAGGLE_LABELS else f"{below}images/"),
+        )
+
+    def knows(self, cell: str) -> bool:
+        """Return whether a cell names a file, also one in a format that is not read."""
+        key = posixpath.normpath(cell.replace("\\", "/"))
+        return bool(self.find(key) or self.find_unread(key))
+
     def find(self, key: str) -> list[str]:
-        """Return the files of this name, or else of this name without its extension; several where it fits several."""
+        """Return the files of this name, or else of this name without its extension; several where it fits several.
+
+        Folders in front of it that are not in the source are passed over: tables are often written one folder above.
+        """
+        while not (found := self._find(key)) and "/" in key and key.split("/")[0] not in self._tops:
+            key = key.partition("/")[2]
+        return found
+
+    def _find(self, key: str) -> list[str]:
         paths = [place + key for place in self._places]
         for path in paths:
             if path in self._exact and what_is_unread(path) is None:
@@ -198,6 +249,15 @@ class _Files:
         """Return a file of this name in a format that is not read, or an empty string."""
         wanted = {place + key for place in self._places} | {posixpath.basename(key)}
         return next((name for path in wanted if (name := self._unread.get(path))), "")
+
+    @functools.cached_property
+    def _tops(self) -> set[str]:
+        return {
+            name[len(place) :].split("/")[0]
+            for place in self._places
+            for name in self._others
+            if name.startswith(place)
+        }
 
     @functools.cached_property
     def _exact(self) -> set[str]:
@@ -220,7 +280,9 @@ class _Files:
 
     @functools.cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        return _index(self._names, lambda name: posixpath.basename(name).rpartition(".")[0])
+        """Files in any folder, by their own name, and by that without the extension."""
+        whole = _index(self._names, posixpath.basename)
+        return _index(self._names, lambda name: posixpath.basename(name).rpartition(".")[0]) | whole
 
     @functools.cached_property
     def _by_normal_form(self) -> dict[str, str]:

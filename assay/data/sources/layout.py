@@ -208,7 +208,7 @@ def _refuse_equal(root: str, folders: Folders) -> None:
         return
     inner = sorted(folders.inside[tops[0]])
     # Numbers are batches as well as classes; nought and one are classes.
-    neutral = all(_is_neutral(name) for name in inner) and set(inner) != {"0", "1"}
+    neutral = all(is_neutral(name) for name in inner) and set(inner) != {"0", "1"}
     if neutral or any(is_negative(top) or _is_finding(top) for top in tops):
         return
     raise InputError(
@@ -230,7 +230,8 @@ def _equal_inside(folders: Folders, tops: Sequence[str]) -> bool:
     return len(sets) > 4 and len(every) <= 10 and sum(own == every for own in sets) > 0.5 * len(sets)
 
 
-def _is_neutral(name: str) -> bool:
+def is_neutral(name: str) -> bool:
+    """Return whether a folder is named for a kind of file, a view or a number, which no class is."""
     return all(
         {word, re.sub(r"\d+$", "", word)} & _NEUTRAL or re.fullmatch(r"\d+x|x\d+|\d+(px|mm|um|nm)?|[a-z]?\d+x\d+", word)
         for word in words_of(name)

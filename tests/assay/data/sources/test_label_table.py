@@ -60,7 +60,7 @@ def test_cells_may_hold_separators_quotes_and_other_alphabets() -> None:
         ("", "is empty"),
         ("path,label\n", "has a header but no rows"),
         ("a.png,x\nb.png,y\n", "no column id or path"),
-        ("file,label\na.png,x\n", "Received: file, label"),
+        ("where,label\na.png,x\n", "Received: where, label"),
         ("path,lable\na.png,x\n", "no column label. Did you mean 'label' by 'lable'?"),
         ("path,label,label\na.png,x,y\n", "names 'label' twice"),
         ("path,label\na.png,x\nb.png\n", "line 3 has 1 cells, the header 2"),

@@ -9,6 +9,7 @@ import pytest
 
 from assay.data.headers import IMAGE_EXTENSIONS
 from assay.data.sources import Listing
+from assay.data.sources.columns import Asked
 from assay.data.sources.labelled import find_tables, list_labelled
 from assay.data.sources.tree import LocalTree
 from assay.errors import InputError
@@ -189,10 +190,10 @@ def test_another_column_may_name_the_groups(tmp_path: Path) -> None:
     table = "path,label,Patient_ID\na.png,x,p1\nb.png,y,p1\nc.png,y,p2\n"
     tree = LocalTree(source(tmp_path, table, "a.png", "b.png", "c.png"))
     names, _ = tree.files()
-    found = list_labelled(tree, names, ["labels.csv"], IMAGE_EXTENSIONS, group_column="patient_id")
+    found = list_labelled(tree, names, ["labels.csv"], IMAGE_EXTENSIONS, asked=Asked(group="patient_id"))
     assert [entry.group for entry in found.entries] == ["p1", "p1", "p2"]
     assert found.warnings == ()
     (line,) = listed(tmp_path).warnings
-    assert "column patient_id (2 values for 3 rows)" in line
+    assert "column Patient_ID (2 values for 3 rows)" in line
     with pytest.raises(InputError, match=r"no column 'patient'.* Did you mean 'patient_id'"):
-        list_labelled(tree, names, ["labels.csv"], IMAGE_EXTENSIONS, group_column="patient")
+        list_labelled(tree, names, ["labels.csv"], IMAGE_EXTENSIONS, asked=Asked(group="patient"))
