@@ -16,7 +16,7 @@ from typing import Any
 from assay.errors import AssayError, InputError
 from assay.observability.progress import log
 from assay.search.group import Poll, worker_id
-from assay.search.job import PROFILE_VARIABLE, SEARCH_LABEL, worker_job
+from assay.search.job import PROFILE_VARIABLE, SEARCH_LABEL, worker_job, worker_profile
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 POLL_SECONDS = 3.0
@@ -80,7 +80,7 @@ class ClusterWorkers:
             port=port,
             restarts=self.restarts,
             deadline_seconds=self.deadline_seconds,
-            profile=_profile(),
+            profile=worker_profile(os.environ.get(PROFILE_VARIABLE, "")),
         )
         try:
             left = self._jobs.list_namespaced_job(self.namespace, label_selector=f"{SEARCH_LABEL}={self.search}")
@@ -271,17 +271,6 @@ def _connect() -> Any:
 def _namespace() -> str:
     file = SERVICE_ACCOUNT / "namespace"
     return file.read_text(encoding="utf-8").strip() if file.is_file() else "default"
-
-
-def _profile() -> dict[str, Any]:
-    text = os.environ.get(PROFILE_VARIABLE, "")
-    try:
-        profile = json.loads(text or "{}")
-    except ValueError as error:
-        raise InputError(f"{PROFILE_VARIABLE}: not JSON ({error}). Received: {text[:80]!r}") from error
-    if not isinstance(profile, dict):
-        raise InputError(f"{PROFILE_VARIABLE}: must be a JSON object. Received: {text[:80]!r}")
-    return profile
 
 
 def _reason(error: Exception) -> str:

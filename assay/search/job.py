@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -104,6 +105,24 @@ def worker_job(
             }
         ),
     }
+
+
+def worker_profile(text: str) -> dict[str, Any]:
+    """Return what takes the place of the step's own values in a worker's pod.
+
+    Args:
+        text: JSON, the value of ``ASSAY_SEARCH_WORKER_POD``; empty: nothing does.
+
+    Raises:
+        InputError: It is no JSON object, or has an unknown key.
+    """
+    try:
+        profile = json.loads(text or "{}")
+    except ValueError as error:
+        raise InputError(f"{PROFILE_VARIABLE}: not JSON ({error}). Received: {text[:80]!r}") from error
+    if not isinstance(profile, dict):
+        raise InputError(f"{PROFILE_VARIABLE}: must be a JSON object. Received: {text[:80]!r}")
+    return dict(_checked(profile))
 
 
 def _checked(profile: Mapping[str, Any]) -> Mapping[str, Any]:

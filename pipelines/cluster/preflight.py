@@ -2,18 +2,16 @@
 
 Kubernetes is asked with the rights of manifests/base/users.yaml; what may not be looked at is a note and no failure.
 Not looked at: what the pods' own identity may do (making the Job of a search, reading the bucket), which needs more
-rights than users have; images, which only their registry knows; and what ``ASSAY_SEARCH_WORKER_POD`` changes, so search
-workers are taken to ask for what their step asks for.
+rights than users have; and images, which only their registry knows.
 """
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 
 from rich.console import Console
@@ -21,8 +19,11 @@ from rich.markup import escape
 
 from assay.config import RunConfig
 from assay.errors import AssayError
+from assay.search.job import PROFILE_VARIABLE, worker_profile
+from pipelines.cluster import engine
 from pipelines.cluster.client import NoKubernetes, kubernetes_api
 from pipelines.cluster.errors import cause, message
+from pipelines.cluster.findings import Finding, State
 from pipelines.cluster.submit import for_cluster
 from pipelines.graphs.order import enabled_candidates, enabled_steps
 from pipelines.settings import SPOT_LABEL, Accelerator, Profile, Settings, Toleration
@@ -32,6 +33,8 @@ SECONDS = 10
 AUTOSCALER = ("cluster-autoscaler-status", "kube-system")
 EMULATOR_VARIABLE = "STORAGE_EMULATOR_HOST"
 ASK_FOR_THE_ROLE = "Ask for the role in manifests/base/users.yaml."
+# Pods that are made beside the steps' own.
+WORKERS = "search workers"
 # A quota may name the same thing in several ways; accelerators it knows as requests alone.
 QUOTA_NAMES = {
     "cpu": ("cpu", "requests.cpu"),
@@ -40,21 +43,25 @@ QUOTA_NAMES = {
 }
 
 
-class State(Enum):
-    """What a look has shown: the mark of its line, and its colour."""
-
-    THERE = ("✓", "green")
-    MISSING = ("✗", "red")
-    NOTE = ("·", "yellow")
-
-
 @dataclass(frozen=True)
-class Finding:
-    """What a look at one thing has shown, in words; with the way out where the thing is missing."""
+class Ask:
+    """What a pod asks of a node.
 
-    subject: str
-    state: State
-    said: str
+    Attributes:
+        labels: That the node must have.
+        tolerations: Taints that it may have.
+        requests: How much of each resource.
+        names: Where each of these is set, by what it is called in a profile of the settings.
+    """
+
+    labels: Mapping[str, str]
+    tolerations: tuple[Toleration, ...]
+    requests: Mapping[str, Decimal]
+    names: Mapping[str, str]
+
+    def named(self, what: str) -> str:
+        """Return where something is set."""
+        return self.names.get(what) or f"{self.names['']}.{what}"
 
 
 @dataclass(frozen=True)
@@ -106,11 +113,13 @@ def findings(config: RunConfig, settings: Settings) -> Iterator[Finding]:
     config = for_cluster(config, settings)
     core = _reached(settings)
     yield Finding("Kubernetes", State.THERE, f"{core.api_client.configuration.host} answers")
+    yield from engine.answers(settings)
     looks = {
         f"namespace {settings.namespace}": _namespace,
         f"service account {settings.service_account}": _service_account,
         "node pools": _node_pools,
         "quota": _quotas,
+        **engine.LOOKS,
     }
     for subject, look in looks.items():
         try:
@@ -127,12 +136,10 @@ def findings(config: RunConfig, settings: Settings) -> Iterator[Finding]:
 
 
 def stages(config: RunConfig, settings: Settings) -> list[dict[str, int]]:
-    """Return, for each stage of a run, the steps that run at the same time and how many pods each of them has."""
+    """Return how many pods run at the same time, by step, for each stage of a run; search workers are beside theirs."""
     candidates = dict.fromkeys(enabled_candidates(config), 1)
-    search = config.search
-    # As in assay/search/search.py: one worker alone works in the step itself.
-    if search.enabled and (search.placement == "pods" or (search.placement == "auto" and search.workers > 1)):
-        candidates["search"] += search.workers
+    if engine.worker_pods(config):
+        candidates[WORKERS] = engine.worker_pods(config)
     shards = settings.parallel_shards if config.data.shards == "auto" else config.data.shards
     together = {"preprocess": min(shards, settings.parallel_shards)}
     return [together, candidates, *({step: 1} for step in _steps(config) if step not in together | candidates)]
@@ -144,13 +151,17 @@ def most_at_once(config: RunConfig, settings: Settings) -> dict[str, Decimal]:
     for stage in stages(config, settings):
         total = {"pods": Decimal(sum(stage.values()))}
         for step, pods in stage.items():
-            for resource, amount in requests(settings.profile(step), settings.accelerator).items():
+            if step == WORKERS:
+                of_pod = worker_ask(settings).requests
+            else:
+                of_pod = requests(settings.profile(step), settings.accelerator)
+            for resource, amount in of_pod.items():
                 total[resource] = total.get(resource, Decimal()) + pods * amount
         most |= {resource: max(amount, most.get(resource, amount)) for resource, amount in total.items()}
     return most
 
 
-def requests(profile: Profile, accelerator: Accelerator) -> dict[str, Decimal]:
+def requests(profile: Profile, accelerator: Accelerator) -> Mapping[str, Decimal]:
     """Return what a pod of a profile asks for, by resource, as placement.py puts it on a step."""
     from kubernetes.utils import parse_quantity
 
@@ -158,6 +169,48 @@ def requests(profile: Profile, accelerator: Accelerator) -> dict[str, Decimal]:
     if profile.accelerator:
         wanted[accelerator.type] = accelerator.count
     return {resource: parse_quantity(amount) for resource, amount in wanted.items()}
+
+
+def step_ask(name: str, settings: Settings) -> Ask:
+    """Return what a pod of a profile asks for, as placement.py puts it on a step."""
+    profile = settings.profiles[name]
+    return Ask(
+        profile.node_labels,
+        profile.accepted_taints,
+        requests(profile, settings.accelerator),
+        {"": f"profiles.{name}"},
+    )
+
+
+def worker_ask(settings: Settings) -> Ask:
+    """Return what a search worker asks for: what its step does, but for what ``ASSAY_SEARCH_WORKER_POD`` replaces.
+
+    Raises:
+        InputError: The variable holds no JSON object of what may be replaced.
+    """
+    from kubernetes.utils import parse_quantity
+
+    settings.profile("search")  # says it where the placement names a profile that does not exist
+    ask = step_ask(settings.placement.get("search", "cpu"), settings)
+    given = worker_profile(settings.environment.get(PROFILE_VARIABLE, ""))
+    names = dict(ask.names)
+    labels, tolerations, amounts = ask.labels, ask.tolerations, ask.requests
+    if "nodeSelector" in given:
+        labels, names["node_selector"] = given["nodeSelector"] or {}, f"nodeSelector of {PROFILE_VARIABLE}"
+    if "tolerations" in given:
+        found = given["tolerations"] or ()
+        # Without an effect every effect is meant; without a key, every taint.
+        tolerations = tuple(
+            Toleration.model_construct(**{"key": "", "effect": "", "value": None, "operator": "Equal", **one})
+            for one in found
+        )
+        names["tolerations"] = f"tolerations of {PROFILE_VARIABLE}"
+    if "resources" in given:
+        # What is limited and not requested is requested as it is limited.
+        wanted = {**(given["resources"].get("limits") or {}), **(given["resources"].get("requests") or {})}
+        amounts = {resource: parse_quantity(str(amount)) for resource, amount in wanted.items()}
+        names |= dict.fromkeys(["cpu", "memory", "accelerator.count"], f"resources of {PROFILE_VARIABLE}")
+    return Ask(labels, tolerations, amounts, names)
 
 
 def _steps(config: RunConfig) -> tuple[str, ...]:
@@ -222,25 +275,32 @@ def _node_pools(subject: str, core: Any, config: RunConfig, settings: Settings) 
     for step in _steps(config):
         settings.profile(step)  # says it where the placement names a profile that does not exist
         users.setdefault(settings.placement.get(step, "cpu"), []).append(step)
-    for name, steps in users.items():
-        subject = f"profile {name} ({', '.join(steps)})"
-        profile = settings.profiles[name]
-        fits = [fit(node, name, profile, settings.accelerator) for node in nodes]
-        takers = [fit.node for fit in fits if not fit.obstacles]
-        if takers:
-            more = f" and {len(takers) - 1} more" if len(takers) > 1 else ""
-            yield Finding(subject, State.THERE, f"fits node {takers[0]}{more}")
-            continue
-        # What the nodes of a named pool lack, a further one of it would lack too; else another pool may grow.
-        pool_is_seen = profile.node_labels and any(not fit.elsewhere for fit in fits)
-        growth = "" if pool_is_seen else _growth(core)
-        if growth:
-            labels = ", ".join(f"{key}={value}" for key, value in profile.node_labels.items())
-            yield Finding(subject, State.NOTE, f"no node{f' with {labels}' * bool(labels)} takes it now. {growth}")
-            continue
-        nearest = min(fits, key=lambda fit: (len(fit.obstacles), len(fit.elsewhere)), default=None)
-        why = f"Nearest: node {nearest.node} {'; '.join(nearest.obstacles)}." if nearest else "There are no nodes."
-        yield Finding(subject, State.MISSING, f"no node takes it. {why}")
+    asks = {f"profile {name} ({', '.join(steps)})": step_ask(name, settings) for name, steps in users.items()}
+    if engine.worker_pods(config):
+        workers = worker_ask(settings)
+        # Else they ask for what their step asks for.
+        if len(workers.names) > 1:
+            asks[WORKERS] = workers
+    for subject, ask in asks.items():
+        yield _place_for(subject, ask, nodes, core, settings)
+
+
+def _place_for(subject: str, ask: Ask, nodes: list[Any], core: Any, settings: Settings) -> Finding:
+    """Return whether some node takes a pod, once that node is empty."""
+    fits = [fit(node, ask, settings.accelerator) for node in nodes]
+    takers = [fit.node for fit in fits if not fit.obstacles]
+    if takers:
+        more = f" and {len(takers) - 1} more" if len(takers) > 1 else ""
+        return Finding(subject, State.THERE, f"fits node {takers[0]}{more}")
+    # What the nodes of a named pool lack, a further one of it would lack too; else another pool may grow.
+    pool_is_seen = ask.labels and any(not fit.elsewhere for fit in fits)
+    growth = "" if pool_is_seen else _growth(core)
+    if growth:
+        labels = ", ".join(f"{key}={value}" for key, value in ask.labels.items())
+        return Finding(subject, State.NOTE, f"no node{f' with {labels}' * bool(labels)} takes it now. {growth}")
+    nearest = min(fits, key=lambda fit: (len(fit.obstacles), len(fit.elsewhere)), default=None)
+    why = f"Nearest: node {nearest.node} {'; '.join(nearest.obstacles)}." if nearest else "There are no nodes."
+    return Finding(subject, State.MISSING, f"no node takes it. {why}")
 
 
 def _growth(core: Any) -> str:
@@ -256,44 +316,43 @@ def _growth(core: Any) -> str:
     return "" if found is None else "The autoscaler makes one if a node pool is like that: the first pod waits for it."
 
 
-def fit(node: Any, name: str, profile: Profile, accelerator: Accelerator) -> Fit:
+def fit(node: Any, ask: Ask, accelerator: Accelerator) -> Fit:
     """Return what keeps a pod from a node that runs nothing else.
 
     Args:
         node: As Kubernetes's client gives it.
-        name: The profile's name.
-        profile: What the pod asks for.
+        ask: What the pod asks for.
         accelerator: Of the run.
     """
     from kubernetes.utils import parse_quantity
 
     own, labels = node.metadata.name, node.metadata.labels or {}
     elsewhere = []
-    for key, value in profile.node_labels.items():
+    for key, value in ask.labels.items():
         if labels.get(key) != value:
-            way_out = f"kubectl label node {own} {key}={value}, or correct profiles.{name}.node_selector"
-            if key in SPOT_LABEL:
-                way_out = f"make a pool of spot nodes, or set profiles.{name}.spot to false"
+            way_out = f"kubectl label node {own} {key}={value}, or correct {ask.named('node_selector')}"
+            if key in SPOT_LABEL and "node_selector" not in ask.names:
+                way_out = f"make a pool of spot nodes, or set {ask.named('spot')} to false"
             elsewhere.append(f"lacks the label {key}={value}: {way_out}")
     for taint in node.spec.taints or ():
-        if taint.effect == "PreferNoSchedule" or any(
-            _tolerates(accepted, taint) for accepted in profile.accepted_taints
-        ):
+        if taint.effect == "PreferNoSchedule" or any(_tolerates(accepted, taint) for accepted in ask.tolerations):
             continue
         shown = f"{taint.key}{f'={taint.value}' if taint.value else ''}:{taint.effect}"
         if taint.key.startswith("node.kubernetes.io/"):
             elsewhere.append(f"takes no pods now ({shown}): kubectl describe node {own}")
         else:
-            elsewhere.append(f"has the taint {shown}: add it to profiles.{name}.tolerations")
+            elsewhere.append(f"has the taint {shown}: add it to {ask.named('tolerations')}")
     short = []
-    for resource, wanted in requests(profile, accelerator).items():
+    for resource, wanted in ask.requests.items():
         offer = parse_quantity((node.status.allocatable or {}).get(resource, "0"))
         if offer >= wanted:
             continue
         if resource != accelerator.type:
-            way_out = f"lower profiles.{name}.{resource}, or take larger machines"
+            way_out = f"lower {ask.named(resource)}, or take larger machines"
         elif offer:
-            way_out = "lower accelerator.count, or take machines with more of them"
+            way_out = (
+                f"lower {ask.names.get('accelerator.count', 'accelerator.count')}, or take machines with more of them"
+            )
         else:
             way_out = "install its driver and device plugin there"
         short.append(f"offers {resource} {_shown(resource, offer)}, wanted {_shown(resource, wanted)}: {way_out}")
@@ -301,7 +360,9 @@ def fit(node: Any, name: str, profile: Profile, accelerator: Accelerator) -> Fit
 
 
 def _tolerates(toleration: Toleration, taint: Any) -> bool:
-    if (toleration.key, toleration.effect) != (taint.key, taint.effect):
+    if toleration.key and toleration.key != taint.key:
+        return False
+    if toleration.effect and toleration.effect != taint.effect:
         return False
     return toleration.operator == "Exists" or (toleration.value or "") == (taint.value or "")
 

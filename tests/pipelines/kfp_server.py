@@ -46,6 +46,7 @@ class State:
     gives_workflows: bool = True
     lost_nodes: set[str] = field(default_factory=set)
     token: str | None = None
+    version: str = "2.17.0"
     multi_user: bool = False
     failures: list[tuple[str, int]] = field(default_factory=list)  # (method and path pattern, status), each once
     page_limit: int = 100
@@ -161,7 +162,7 @@ class KubeflowServer(LoopbackServer):
         return page
 
     def _health(self, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:
-        about = {"commit_sha": "", "tag_name": "2.17.0", "pipeline_store": "database"}
+        about = {"commit_sha": "", "tag_name": self.state.version, "pipeline_store": "database"}
         return {**about, "multi_user": self.state.multi_user}
 
     def _list_experiments(self, query: dict[str, str], headers: dict[str, str], body: bytes) -> Any:

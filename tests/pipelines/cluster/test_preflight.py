@@ -6,6 +6,7 @@ The cluster is an HTTP server that allows what manifests/base/users.yaml allows 
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -31,8 +32,14 @@ NAMESPACE = "/api/v1/namespaces/kubeflow"
 ACCOUNT = f"{NAMESPACE}/serviceaccounts/assay-pipeline"
 QUOTA = f"{NAMESPACE}/resourcequotas/assay"
 AUTOSCALER = "/api/v1/namespaces/kube-system/configmaps/cluster-autoscaler-status"
+CONTROLLER_CONFIG = f"{NAMESPACE}/configmaps/workflow-controller-configmap"
+CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 GPU_TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 SPOT_TAINT = {"key": "cloud.google.com/gke-spot", "value": "true", "effect": "NoSchedule"}
+
+
+def pod_of(app: str) -> str:
+    return f"{NAMESPACE}/pods/{app}-5d9"
 
 
 def node(labels: dict[str, str], taints: tuple[dict[str, str], ...] = (), **allocatable: str) -> dict[str, Any]:
@@ -40,6 +47,24 @@ def node(labels: dict[str, str], taints: tuple[dict[str, str], ...] = (), **allo
     offers = {"cpu": "7910m", "memory": "29200000Ki", "pods": "110"}
     offers |= {name.replace("gpu", "nvidia.com/gpu"): amount for name, amount in allocatable.items()}
     return {"metadata": {"labels": labels}, "spec": {"taints": list(taints)}, "status": {"allocatable": offers}}
+
+
+def kubeflows_own() -> dict[str, dict[str, Any]]:
+    """Return what manifests/kubeflow and manifests/base/priorities.yaml make of Kubeflow, by path."""
+
+    def read(name: str) -> list[dict[str, Any]]:
+        return list(yaml.safe_load_all((ROOT / "manifests" / name).read_text(encoding="utf-8")))
+
+    (config,), (controller,), (server,) = (
+        read(f"kubeflow/{name}.yaml") for name in ("retries", "controller", "server")
+    )
+    found = {CONTROLLER_CONFIG: {"data": config["data"]}}
+    for app, deployment in (("workflow-controller", controller), ("ml-pipeline", server)):
+        spec = {**deployment["spec"]["template"]["spec"], "priority": 1000}
+        found[pod_of(app)] = {"metadata": {"labels": {"app": app}}, "spec": spec, "status": {"phase": "Running"}}
+    for one in read("base/priorities.yaml"):
+        found[f"{CLASSES}/{one['metadata']['name']}"] = one
+    return found
 
 
 class ReadableCluster(KubernetesServer):
@@ -50,6 +75,7 @@ class ReadableCluster(KubernetesServer):
             NAMESPACE: {},
             ACCOUNT: {},
             QUOTA: {"spec": {"hard": {"requests.nvidia.com/gpu": "8", "count/jobs.batch": "50"}}},
+            **kubeflows_own(),
             "/api/v1/nodes/cpu-1": node({"assay.dev/pool": "cpu"}),
             "/api/v1/nodes/gpu-1": node({"assay.dev/pool": "gpu"}, (GPU_TAINT,), gpu="1"),
             "/api/v1/nodes/spot-1": node(
@@ -68,14 +94,18 @@ class ReadableCluster(KubernetesServer):
             raise Refused(self.statuses[path], "told to fail")
         if path == "/version/":
             return {"major": "1", "minor": "34", **dict.fromkeys(VERSION_FIELDS, "")}
-        found = re.fullmatch(r"/api/v1(?:/namespaces/([^/]+)(?=/))?/([^/]+)(?:/([^/]+))?", path)
+        found = re.fullmatch(
+            r"/apis?(?:/scheduling.k8s.io)?/v1(?:/namespaces/([^/]+)(?=/))?/([^/]+)(?:/([^/]+))?", path
+        )
         assert found is not None
         scope, resource, name = found.groups()
         if not self._allows("get" if name else "list", resource, name, scope):
             raise Refused(403, f'{resource} is forbidden: User "me" cannot read resource "{resource}"')
         if name is None:
             below = [key for key in self.objects if key.rpartition("/")[0] == path]
-            return {"items": [named(key.rpartition("/")[2], self.objects[key]) for key in below]}
+            items = [named(key.rpartition("/")[2], self.objects[key]) for key in below]
+            wanted = dict(pair.split("=") for pair in filter(None, query.get("labelSelector", "").split(",")))
+            return {"items": [one for one in items if wanted.items() <= one["metadata"].get("labels", {}).items()]}
         if path not in self.objects:
             raise Refused(404, f'{resource} "{name}" not found')
         return named(name, self.objects[path])
@@ -139,15 +169,21 @@ def test_a_cluster_that_has_everything(kubernetes: ReadableCluster, settings: Se
     assert not any(line.startswith("·") for line in lines), "the rights of manifests/base/users.yaml are enough"
     assert [line.partition(":")[0] for line in lines] == [
         "✓ Kubernetes",
+        "✓ Kubeflow Pipelines",
         "✓ namespace kubeflow",
         "✓ service account assay-pipeline",
         "✓ profile cpu (ingest, preprocess, augment, promote, notify)",
         "✓ profile gpu (baseline, finetune, evaluate)",
         "✓ profile search (search)",
         "✓ quota assay",
+        "✓ retries",
+        "✓ requeue time",
+        "✓ priorities",
         "✓ storage",
     ]
-    assert "fits node gpu-1" in lines[4]
+    assert "answers, version 2.17.0" in lines[1]
+    assert "fits node gpu-1" in lines[5]
+    assert "after 1 s" in lines[9]
     assert not open_store(str(settings.storage_root)).list(), "nothing is left in the storage"
 
 
@@ -310,11 +346,140 @@ def test_a_quota_for_other_pods_does_not_count(kubernetes: ReadableCluster, sett
     assert not any("quota" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("hard", "words"),
+    [
+        ({"requests.nvidia.com/gpu": "9"}, "needs requests.nvidia.com/gpu 9 at once, and 1 of 9 are in use"),
+        ({"cpu": "14"}, "needs cpu 15 at once, and 0 of 14"),
+        ({"requests.nvidia.com/gpu": "10", "cpu": "15"}, None),
+    ],
+)
+def test_what_search_workers_ask_for_of_their_own_is_counted(
+    kubernetes: ReadableCluster, settings: Settings, hard: dict[str, str], words: str | None
+) -> None:
+    # Three candidates of 4 cores and an accelerator; three workers of 1 core and 2 accelerators, the cores as limited.
+    pod = {"resources": {"limits": {"cpu": "1", "nvidia.com/gpu": 2}, "requests": {"memory": "1Gi"}}}
+    own = load_settings(**{**settings.model_dump(), "environment": {"ASSAY_SEARCH_WORKER_POD": json.dumps(pod)}})
+    used = {"requests.nvidia.com/gpu": "1"}
+    kubernetes.objects[QUOTA] = {"spec": {"hard": hard}, "status": {"hard": hard, "used": used}}
+    kubernetes.objects["/api/v1/nodes/spot-1"]["status"]["allocatable"]["nvidia.com/gpu"] = "2"
+    _, missing = look(own, config_with("search.workers=3"))
+    assert [words in line for line in missing] == [True] if words else not missing  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("pod", "words"),
+    [
+        (
+            {"nodeSelector": {"team": "b"}},
+            r"search workers: no node takes it. .* lacks the label team=b: .* correct nodeSelector of ASSAY_SEARCH",
+        ),
+        (
+            {"tolerations": []},
+            r"search workers: no node takes it. .*: add it to tolerations of ASSAY_SEARCH_WORKER_POD",
+        ),
+        (
+            {"resources": {"limits": {"cpu": "64", "nvidia.com/gpu": "1"}}},
+            r"search workers: .* offers cpu 7.91, wanted 64: lower resources of ASSAY_SEARCH_WORKER_POD",
+        ),
+        ({"tolerations": [{"operator": "Exists"}]}, ""),
+        ({"priorityClassName": "gone"}, r"priorities: there is no class gone, which ASSAY_SEARCH_WORKER_POD gives to"),
+    ],
+)
+def test_where_search_workers_of_their_own_kind_fit(
+    kubernetes: ReadableCluster, settings: Settings, pod: dict[str, Any], words: str
+) -> None:
+    own = load_settings(**{**settings.model_dump(), "environment": {"ASSAY_SEARCH_WORKER_POD": json.dumps(pod)}})
+    lines, missing = look(own, config_with("search.workers=2"))
+    assert (len(missing) == 1 and re.search(words, missing[0])) if words else not missing, lines
+    # One worker alone works in the step: none is looked for.
+    assert not any("search workers:" in line for line in look(own)[0])
+
+
+def test_a_worker_pod_that_cannot_be_read_is_refused(kubernetes: ReadableCluster, settings: Settings) -> None:
+    own = load_settings(**{**settings.model_dump(), "environment": {"ASSAY_SEARCH_WORKER_POD": '{"nodes": 1}'}})
+    with pytest.raises(InputError, match=r"ASSAY_SEARCH_WORKER_POD: unknown key nodes. Known: resources"):
+        look(own, config_with("search.workers=2"))
+
+
+AS_IT_COMES = "spec: {templateDefaults: {retryStrategy: {limit: 2, retryPolicy: OnError}}}"
+
+
+@pytest.mark.parametrize(
+    ("defaults", "words"),
+    [
+        (AS_IT_COMES, r"retries: .* has retryPolicy OnError: .* Always is wanted; `manifests/kubeflow.sh gke`"),
+        ("", "retries: .* has retryPolicy none"),
+        ("[", "retries: .* has retryPolicy none"),
+        (AS_IT_COMES.replace("OnError", "Always"), "retries: .* tries wrong input again as well"),
+    ],
+)
+def test_engine_defaults_that_try_the_wrong_things_again_are_a_note(
+    kubernetes: ReadableCluster, settings: Settings, defaults: str, words: str
+) -> None:
+    kubernetes.objects[CONTROLLER_CONFIG] = {"data": {"workflowDefaults": defaults}}
+    assert re.match(words, the_note(settings))
+
+
+@pytest.mark.parametrize(("value", "seconds"), [(None, "10"), ("30s", "30"), ("1m30s", "90"), ("soon", "10")])
+def test_an_engine_that_looks_seldom_is_a_note(
+    kubernetes: ReadableCluster, settings: Settings, value: str | None, seconds: str
+) -> None:
+    (container,) = kubernetes.objects[pod_of("workflow-controller")]["spec"]["containers"]
+    container["env"] = [] if value is None else [{"name": "DEFAULT_REQUEUE_TIME", "value": value}]
+    assert re.match(rf"requeue time: the engine looks again at a run after {seconds} s at .*1s is", the_note(settings))
+
+
+def test_an_engine_that_is_not_there_is_a_note(kubernetes: ReadableCluster, settings: Settings) -> None:
+    del kubernetes.objects[pod_of("workflow-controller")], kubernetes.objects[CONTROLLER_CONFIG]
+    lines, missing = look(settings)
+    assert not missing
+    assert [line.split(":")[0] for line in lines if line.startswith("·")] == ["· retries", "· requeue time"]
+
+
+def test_runs_that_would_drive_out_kubeflow_are_a_note(kubernetes: ReadableCluster, settings: Settings) -> None:
+    # As it was when three runs side by side evicted the database.
+    kubernetes.objects[f"{CLASSES}/assay-run"] |= {"value": 1000, "preemptionPolicy": "PreemptLowerPriority"}
+    kubernetes.objects[pod_of("ml-pipeline")]["spec"]["priority"] = 0
+    assert re.match(r"priorities: pods of runs \(1000\) drive out Kubeflow's own \(0\)", the_note(settings))
+
+
+def test_a_class_that_pods_are_given_and_that_is_not_there_is_missing(
+    kubernetes: ReadableCluster, settings: Settings
+) -> None:
+    del kubernetes.objects[f"{CLASSES}/assay-run"]
+    _, (line,) = look(settings)
+    assert line == (
+        "priorities: there is no class assay-run, which Kubeflow gives to every pod of a run: such pods are refused. "
+        "`kubectl apply -f manifests/base/priorities.yaml`"
+    )
+
+
+def test_kubeflow_that_does_not_answer_or_is_another_version(
+    kubeflow: Any, kubernetes: ReadableCluster, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubeflow.state.version = "2.14.3"
+    assert re.match(r"Kubeflow Pipelines: http.* answers with version 2.14.3; .* made for 2.17.0", the_note(settings))
+    monkeypatch.setenv("KFP_HOST", kubernetes.url)
+    _, (line,) = look(settings)
+    assert line.startswith("Kubeflow Pipelines: http")
+
+
+def the_note(settings: Settings) -> str:
+    """Return the one note of a look that misses nothing."""
+    lines, missing = look(settings)
+    assert not missing
+    (note,) = [line[2:] for line in lines if line.startswith("·")]
+    return note
+
+
 def test_what_runs_at_the_same_time() -> None:
     settings = load_settings(parallel_shards=4)
     assert {"preprocess": 4} in stages(config_with("data.shards=9"), settings)
     assert {"baseline": 1, "search": 1, "finetune": 1} in stages(config_with(), settings)
-    assert {"baseline": 1, "search": 3, "finetune": 1} in stages(config_with("search.workers=2"), settings)
+    assert {"baseline": 1, "search": 1, "finetune": 1, "search workers": 2} in stages(
+        config_with("search.workers=2"), settings
+    )
     for here in ("search.placement=processes", "search.enabled=false"):
         assert most_at_once(config_with("search.workers=8", here), settings)["nvidia.com/gpu"] <= 3
     assert most_at_once(config_with("search.placement=pods"), settings)["nvidia.com/gpu"] == 4
