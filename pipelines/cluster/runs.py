@@ -21,6 +21,14 @@ def state_of(run: Any) -> str:
     return CANCELED if state == FAILED and CANCELING in before else state
 
 
+def title_of(run: Any) -> str:
+    """Return what a run is shown as; Kubeflow gives the runs of a schedule names that nobody can read."""
+    given = (run.runtime_config.parameters if run.runtime_config else None) or {}
+    if run.recurring_run_id and given.get("name"):
+        return f"scheduled {given['name']}"
+    return str(run.display_name or "")
+
+
 def cancel(cluster: Cluster, run_id: str) -> str:
     """End a run, and return its state before.
 

@@ -18,7 +18,7 @@ from assay.outcome.steps import FAILED as STEP_FAILED
 from pipelines.cluster.client import Cluster
 from pipelines.cluster.errors import Unanswered
 from pipelines.cluster.pods import Pods, read_workflow
-from pipelines.cluster.runs import CANCELED, CANCELING, FAILED, FINISHED, state_of
+from pipelines.cluster.runs import CANCELED, CANCELING, FAILED, FINISHED, state_of, title_of
 
 POLL_SECONDS = 5.0
 # A restart of Kubeflow, or of a forwarded port, takes less.
@@ -101,7 +101,7 @@ class _Display:
             self._away = False
             self.console.print("the server answers again", style="dim", highlight=False)
         if self.view is None:
-            self._print(f"{run.display_name} is followed; Ctrl-C ends that and not the run", "dim")
+            self._print(f"{title_of(run)} is followed; Ctrl-C ends that and not the run", "dim")
         self.view = View(run, read_workflow(self.cluster, self.run_id), self.pods.of_run(self.run_id))
         if run.state == CANCELING and CANCELING not in self._told:
             self._told.add(CANCELING)

@@ -22,7 +22,7 @@ from assay.storage.objects import TRANSFERS_AT_A_TIME
 from assay.storage.open import open_store
 from assay.sweep.parts import TABLES
 from pipelines.cluster.ids import pick
-from pipelines.cluster.runs import state_of
+from pipelines.cluster.runs import state_of, title_of
 
 if TYPE_CHECKING:
     from pipelines.cluster.client import Cluster
@@ -207,8 +207,7 @@ def compare_on_cluster(cluster: Cluster, wanted: Sequence[str], experiment: str 
     runs = [
         Run(
             run_id=run.run_id,
-            # Kubeflow gives the runs of a schedule names that nobody can read.
-            title=f"scheduled {_given(run).get('name', '')}" if run.recurring_run_id else run.display_name or "",
+            title=title_of(run),
             state=state_of(run).lower(),
             when=run.created_at,
             parameters=flatten(_sections(_given(run))),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from pipelines.cluster.client import Cluster
-from pipelines.cluster.runs import cancel, list_runs, state_of
+from pipelines.cluster.runs import cancel, list_runs, state_of, title_of
 from tests.pipelines.recordings import Recording
 
 
@@ -22,6 +23,15 @@ def test_a_run_that_was_ended_is_cancelled_and_one_that_failed_is_not(
     runs = [cluster.run(kubeflow.play(one, looks=10**6)) for one in recordings]
     assert [run.state for run in runs] == ["FAILED", "FAILED", "SUCCEEDED"]
     assert [state_of(run) for run in runs] == ["CANCELED", "FAILED", "SUCCEEDED"]
+
+
+def test_a_run_of_a_schedule_is_called_by_its_config(kubeflow: Any, cluster: Cluster, shared: Path) -> None:
+    scheduled, submitted = (
+        cluster.run(kubeflow.play(Recording.load(shared, kind))) for kind in ("scheduled", "cached")
+    )
+    assert re.fullmatch(r"assayscl-sched\w+-1-\d+", scheduled.display_name), "as a real server calls it"
+    assert title_of(scheduled) == "scheduled scl-sched"
+    assert title_of(submitted) == submitted.display_name
 
 
 def test_ending_a_run(kubeflow: Any, cluster: Cluster) -> None:

@@ -202,6 +202,15 @@ def test_runs_on_a_cluster_are_joined_with_their_records(
         assert "tiny FAILED" in text
 
 
+def test_runs_of_a_schedule_are_named_in_the_narrowest_terminal(kubeflow: Any, cluster: Cluster, storage: str) -> None:
+    run_id = start(kubeflow, cluster, storage, "FAILED")
+    kubeflow.state.runs[run_id] |= {"display_name": "assaytinyx5gmx-1-2519218537", "recurring_run_id": "a-schedule"}
+    comparison = compare_on_cluster(cluster, [], None, 20)
+    for text in (printed(comparison, 80), to_markdown(comparison), to_page(comparison), to_csv(comparison)):
+        assert "scheduled tiny" in text
+        assert "assaytiny" not in text
+
+
 def test_a_run_whose_record_is_gone_is_not_called_unfinished(kubeflow: Any, cluster: Cluster, storage: str) -> None:
     lost = start(kubeflow, cluster, storage, "SUCCEEDED")
     said = " ".join(printed(compare_on_cluster(cluster, [], None, 20), 200).split())
