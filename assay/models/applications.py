@@ -83,6 +83,11 @@ def backbone_fits(name: str, input_shape: tuple[int, ...], options: object) -> N
 
 
 def backbone_features(inputs: Any, spec: Spec, how: BackbonePreprocessing) -> Any:
+    """Return the last feature map of `backbone`: (N, height, width, channels), a Keras tensor."""
+    return backbone(inputs, spec, how).output
+
+
+def backbone(inputs: Any, spec: Spec, how: BackbonePreprocessing) -> Any:
     """Build a backbone without its head, flat in the graph, on its preprocessing.
 
     Args:
@@ -91,18 +96,18 @@ def backbone_features(inputs: Any, spec: Spec, how: BackbonePreprocessing) -> An
         how: The preprocessing.
 
     Returns:
-        The backbone's last feature map (N, height, width, channels), a Keras tensor.
+        A ``keras.Model`` from the pixels to the last feature map, with the layer names of ``keras.applications``.
     """
     import keras
 
-    backbone = BACKBONES[spec.name]
+    known = BACKBONES[spec.name]
     sides = spec.input_shape[:2]
-    x = preprocess(inputs, spec, how, backbone.mode)
-    base = getattr(keras.applications, backbone.constructor)(
+    x = preprocess(inputs, spec, how, known.mode)
+    base = getattr(keras.applications, known.constructor)(
         include_top=False, weights=None, input_tensor=x, input_shape=(*sides, 3)
     )
     _number_from_zero(base.layers)
-    return base.output
+    return base
 
 
 def _number_from_zero(layers: list[Any]) -> None:

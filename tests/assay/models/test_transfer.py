@@ -112,6 +112,24 @@ def test_cut_points_say_what_a_cache_costs_and_saves() -> None:
     assert [name for name, point in points.items() if point.frozen][-1] == "head_pool"
 
 
+def test_a_head_on_several_layers_is_cached_as_one_tensor_and_its_blocks_unfreeze(pixels: np.ndarray) -> None:
+    model = build_model("vgg16", (32, 32, 3), 2, options={"head": "multilayer"})
+    freeze_base(model)
+    frozen = [point for point in cut_points(model) if point.frozen]
+    assert (frozen[-1].layer, frozen[-1].output_shape) == ("head_features", (256 + 512 + 512,))
+    averages = keras.Model(model.input, [model.get_layer(f"block{block}_pool").output for block in (3, 4, 5)])
+    expected = np.concatenate([maps.mean(axis=(1, 2)) for maps in averages.predict(pixels, verbose=0)], axis=1)
+    prefix, tail = split_at(model, "head_features")
+    features = prefix.predict(pixels, verbose=0)
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        tail.predict(features, verbose=0), model.predict(pixels, verbose=0), rtol=1e-5, atol=1e-6
+    )
+    # Where the last blocks train, the features of the first three are what can be kept: nothing later is one tensor.
+    unfreeze_from(model, "block4_conv1")
+    assert [point.layer for point in cut_points(model) if point.frozen][-1] == "block3_pool"
+
+
 def test_a_model_that_trains_from_its_first_layer_has_nothing_frozen_but_its_preprocessing() -> None:
     points = cut_points(build_model("cnn3", (32, 32, 3), 2))
     assert [point.layer for point in points if point.frozen] == ["preprocess_rescale"]
