@@ -195,9 +195,14 @@ class OptimizerConfig(Section):
     weight_decay: float | None = Field(None, ge=0, lt=1, description="decoupled, per step times learning rate")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of each gradient; null: no limit")
     ema: float | None = Field(None, gt=0, lt=1, description="keep an average of the weights with this momentum")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="factor on the rate from each layer of the base to the one before; 1: one rate"
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> OptimizerConfig:
+        if self.layer_decay != 1 and self.name == "rmsprop":
+            raise ValueError(f"layer_decay needs adam, adamw or sgd. Received: rmsprop, layer_decay {self.layer_decay}")
         if self.nesterov and not (self.name == "sgd" and self.momentum > 0):
             raise ValueError(
                 f"nesterov needs sgd with momentum above 0. Received: {self.name}, momentum {self.momentum}"

@@ -79,6 +79,26 @@ def unfreeze_from(model: Any, layer: str | int | None) -> TrainableCounts:
     return _counts(model)
 
 
+def layer_rates(model: Any, decay: float) -> dict[str, float]:
+    """Return the factor on the learning rate of each weight of the base: the deeper it lies, the less it changes.
+
+    Args:
+        model: A model from `build_model`.
+        decay: Factor from each layer with weights to the one before it, above 0; the base's last has it once, the
+            head not at all.
+
+    Returns:
+        Factors by the path of the variable; the head's are left out.
+
+    Source:
+        Howard & Ruder 2018 (discriminative fine-tuning), arXiv:1801.06146; Clark et al. 2020 (layer-wise decay),
+        arXiv:2003.10555.
+    """
+    weighted = [layer for layer in base_layers(model) if layer.weights]
+    deepest = len(weighted)
+    return {weight.path: decay ** (deepest - i) for i, layer in enumerate(weighted) for weight in layer.weights}
+
+
 def base_index(model: Any, layer: str | int) -> int:
     """Return the index among `base_layers` of a layer given by name or index.
 

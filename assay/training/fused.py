@@ -7,17 +7,45 @@ kernels. The formulas are Keras's; on several devices its own code runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 
+class LayerRates(keras.optimizers.Optimizer):
+    """What an optimizer needs for learning rates that differ from weight to weight."""
+
+    # By path of the variable; one that is not named has the whole rate.
+    rate_factors: Mapping[str, float] = {}
+    weight_decay: float | None
+
+    def rate_factor(self, variable: Any) -> float:
+        """Return the factor on the rate of a variable that this optimizer was built for."""
+        # TensorFlow's own variables come here, which know no path.
+        return self.rate_factors.get(self._trainable_variables[self._get_variable_index(variable)].path, 1.0)
+
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        # Decay goes with the rate, so a weight that moves less is drawn to zero less.
+        decay = self.weight_decay
+        if decay is None or not self.rate_factors:
+            super()._apply_weight_decay(variables)
+            return
+        try:
+            for variable in variables:
+                self.weight_decay = decay * self.rate_factor(variable)
+                super()._apply_weight_decay([variable])
+        finally:
+            self.weight_decay = decay
+
+
 @keras.saving.register_keras_serializable("assay")
-class FusedAdam(keras.optimizers.Adam):
+class FusedAdam(LayerRates, keras.optimizers.Adam):
     """`keras.optimizers.Adam` (with ``weight_decay``: AdamW), updated by ``ResourceApplyAdam``."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        learning_rate *= self.rate_factor(variable)
         if self.amsgrad or not _can_fuse(gradient, variable):
             super().update_step(gradient, variable, learning_rate)
             return
@@ -38,10 +66,11 @@ class FusedAdam(keras.optimizers.Adam):
 
 
 @keras.saving.register_keras_serializable("assay")
-class FusedSGD(keras.optimizers.SGD):
+class FusedSGD(LayerRates, keras.optimizers.SGD):
     """`keras.optimizers.SGD`, updated by ``ResourceApplyKerasMomentum``."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        learning_rate *= self.rate_factor(variable)
         if self.momentum == 0 or not _can_fuse(gradient, variable):
             super().update_step(gradient, variable, learning_rate)
             return

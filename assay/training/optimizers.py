@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -17,7 +18,9 @@ FLOAT32_NOTICES = 2.0**-25
 NOT_DECAYED = ("bias", "gamma", "beta")  # offsets and BatchNorm's scale: shrinking them regularises nothing
 
 
-def build_optimizer(config: OptimizerConfig, total_steps: int) -> keras.optimizers.Optimizer:
+def build_optimizer(
+    config: OptimizerConfig, total_steps: int, rate_factors: Mapping[str, float] | None = None
+) -> keras.optimizers.Optimizer:
     """Build the optimizer that a config describes.
 
     Its learning rate is always a `Schedule`, so that a plateau can lower any of them.
@@ -25,6 +28,7 @@ def build_optimizer(config: OptimizerConfig, total_steps: int) -> keras.optimize
     Args:
         config: The update rule, its schedule and its options.
         total_steps: Steps of the whole run; at the last one a cosine has fallen to 0.
+        rate_factors: Factors on the rate by path of the variable; see `layer_rates`. Not for rmsprop.
 
     Returns:
         A Keras optimizer without variables yet.
@@ -37,12 +41,14 @@ def build_optimizer(config: OptimizerConfig, total_steps: int) -> keras.optimize
         "ema_momentum": 0.99 if config.ema is None else config.ema,
     }
     optimizer: keras.optimizers.Optimizer
-    if config.name == "sgd":
-        optimizer = FusedSGD(momentum=config.momentum, nesterov=config.nesterov, **common)
-    elif config.name == "rmsprop":
+    if config.name == "rmsprop":
         optimizer = keras.optimizers.RMSprop(momentum=config.momentum, **common)
     else:
-        optimizer = FusedAdam(**common)
+        if config.name == "sgd":
+            optimizer = FusedSGD(momentum=config.momentum, nesterov=config.nesterov, **common)
+        else:
+            optimizer = FusedAdam(**common)
+        optimizer.rate_factors = dict(rate_factors or {})
     if common["weight_decay"]:
         optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return optimizer

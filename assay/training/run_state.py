@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from assay.config import TrainConfig
 from assay.hashing import hash_json
+from assay.models.transfer import layer_rates
 from assay.training.callbacks import Best, NotLearning, Watch
 from assay.training.checkpoint import TrainingState
 from assay.training.history import History
@@ -74,7 +75,9 @@ class RunState:
             ),
         )
         with model.distribute_strategy.scope():
-            optimizer = build_optimizer(config.optimizer, config.epochs * len(train))
+            decay = config.optimizer.layer_decay
+            rates = layer_rates(model, decay) if decay != 1 else None
+            optimizer = build_optimizer(config.optimizer, config.epochs * len(train), rates)
             if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         self.optimizer, self.schedule = optimizer, schedule_of(optimizer)

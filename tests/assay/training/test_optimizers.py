@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.config import OptimizerConfig
+from assay.models.catalog import build_model
+from assay.models.transfer import layer_rates
 from assay.training.optimizers import build_optimizer, schedule_of
 
 
@@ -111,3 +113,23 @@ def test_a_decay_that_float32_cannot_notice_is_named_and_left_out(capsys: pytest
     assert build_optimizer(config.model_copy(update={"weight_decay": 0.01}), 10).weight_decay == 0.01
     assert build_optimizer(OptimizerConfig(name="adamw"), 10).weight_decay == 0.004
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_deeper_layers_move_and_shrink_less(name: str) -> None:
+    model = build_model("vgg16", (32, 32, 3), 2, options={"head": "pooled"})
+    factors = layer_rates(model, 0.5)
+    last, first = model.get_layer("block5_conv3").kernel, model.get_layer("block1_conv1").kernel
+    assert (factors[last.path], factors[first.path]) == (0.5, 0.5**13)
+    assert model.get_layer("head_output").kernel.path not in factors
+
+    config = OptimizerConfig.model_validate({"name": name, "learning_rate": 0.01, "weight_decay": 0.1})
+    moved = {}
+    for rates in (None, factors):
+        weights = [keras.Variable(np.ones(3, "float32"), name=f"weight{place}") for place in range(2)]
+        paths = {weights[0].path: 0.5} if rates else None
+        build_optimizer(config, 10, paths).apply([keras.ops.ones(3)] * 2, weights)
+        moved[bool(rates)] = [1 - float(np.asarray(weight)[0]) for weight in weights]
+    # A step and a decay of 0.1 times the rate: both are halved for the one, and the other's are as they were.
+    assert moved[True][0] == pytest.approx(moved[False][0] / 2, rel=0.02)
+    assert moved[True][1] == pytest.approx(moved[False][1], rel=1e-5)
