@@ -27,6 +27,10 @@ class InputError(AssayError):
     exit_code = 2
 
 
+class DamagedError(InputError):
+    """What was written is not what it was when it was written: it has to be made or fetched again."""
+
+
 def shortened(value: object, most: int = 200, word: int | None = None) -> str:
     """Return a value as one line of text that is not longer than people read.
 

@@ -25,6 +25,12 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def hash_folder(root: Path) -> str:
+    """Return the SHA-256 (hex) of the names and contents of all files below a folder."""
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return hash_json({path.relative_to(root).as_posix(): hash_file(path) for path in files})
+
+
 @functools.cache
 def code_version() -> str:
     """Return the version of the installed library with 12 digits of the hash of its sources.

@@ -68,6 +68,7 @@ def recorded_run(folder: Path, run_id: str) -> RunRecord:
         "baseline",
         config=given["baseline"],
         storage_root=root,
+        policy="",
         policy_path=at["policy"],
         model_path=at["model"],
         page_path=page,

@@ -75,15 +75,13 @@ def augment(augment: AugmentConfig, dataset_dir: Path, out_dir: Path, seed: int,
     """
     dataset = Dataset.open(dataset_dir)
     policy = augment.policy
+    check_policy(policy, dataset)
     operations = active_operations(policy)
     if dataset.kind == "sensor":
-        check_sensor(policy)
         with new_file(out_dir / PREVIEW_FILE) as stage:
             write_sensor_preview(stage, dataset, augment.preview_images, seed)
         save_policy(policy, out_dir / POLICY_FILE)
         return AugmentResult(policy, {"augment_operations": 0.0})
-    height, width, channels = dataset.input_shape
-    check_fits(policy, (height, width, channels))
     chosen = choose_examples(dataset.train.labels, augment.preview_images, seed)
     images = dataset.train.inputs[chosen]
     with new_file(out_dir / PREVIEW_FILE) as stage:
@@ -107,6 +105,19 @@ def augment(augment: AugmentConfig, dataset_dir: Path, out_dir: Path, seed: int,
             log("the ablation has nothing to leave out: the policy holds no operation")
     save_policy(policy, out_dir / POLICY_FILE)
     return AugmentResult(policy, metrics)
+
+
+def check_policy(policy: Policy, dataset: Dataset) -> None:
+    """Check that a policy asks for nothing that cannot be done to the examples of a data set.
+
+    Raises:
+        InputError: It does.
+    """
+    if dataset.kind == "sensor":
+        check_sensor(policy)
+    else:
+        height, width, channels = dataset.input_shape
+        check_fits(policy, (height, width, channels))
 
 
 def check_sensor(policy: Policy) -> None:

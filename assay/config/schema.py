@@ -179,6 +179,11 @@ class AugmentConfig(Section):
     preview_images: int = Field(4, ge=1, le=32, description="images on the preview page")
     ablation: AblationConfig = Field(default_factory=AblationConfig)
 
+    @property
+    def chooses(self) -> bool:
+        """Whether the step decides on the policy: else the config already says which it is."""
+        return self.ablation.enabled and self.ablation.adopt
+
 
 class OptimizerConfig(Section):
     """One optimizer and its learning-rate schedule."""

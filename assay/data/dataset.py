@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from assay.errors import InputError
+from assay.errors import DamagedError, InputError
 from assay.storage.files import read_errors
 from assay.storage.seals import damaged, is_intact
 
@@ -258,7 +258,7 @@ class Dataset:
         if version != SCHEMA_VERSION:
             raise InputError(f"{file}: schema {version!r}, but {SCHEMA_VERSION} is read here. Run preprocess again.")
         if not is_intact(values):
-            raise InputError(f"{file}: has changed since preprocess wrote it. {AGAIN}")
+            raise DamagedError(f"{file}: has changed since preprocess wrote it. {AGAIN}")
         return cls(
             root=root,
             kind=values["kind"],
@@ -322,7 +322,7 @@ class Dataset:
         files_of_split = shard_files({name: {"shards": shards}})
         harm = damaged(self.root, {file: self.description["seals"][file] for file in files_of_split})
         if harm is not None:
-            raise InputError(f"{self.root / harm[0]}: damaged since preprocess wrote it ({harm[1]}). {AGAIN}")
+            raise DamagedError(f"{self.root / harm[0]}: damaged since preprocess wrote it ({harm[1]}). {AGAIN}")
         inputs = ShardedArray([self.root / shard["inputs"] for shard in shards])
         labels = np.concatenate([_map(self.root / shard["labels"]) for shard in shards]).astype(np.int64, copy=False)
         rows = sum(shard["rows"] for shard in shards)

@@ -23,7 +23,7 @@ from assay.data.plan import Plan, make_plan
 from assay.data.rows import BLOCK_BYTES, fill
 from assay.data.shards import SHARD_BYTES, ChannelStatistics, SplitWriter, write_description
 from assay.data.unusable import UnusableWindow
-from assay.errors import InputError
+from assay.errors import DamagedError, InputError
 from assay.observability.progress import Progress, log
 from assay.storage.files import disk_errors, new_folder, read_errors
 from assay.storage.seals import damaged, is_intact, sealed, seals_of
@@ -181,7 +181,7 @@ def _read_parts(folders: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
     for folder, part in parts:
         harm = (PART_FILE, "its content has changed") if not is_intact(part) else damaged(folder, part["seals"])
         if harm is not None:
-            raise InputError(f"{folder / harm[0]}: damaged since it was written ({harm[1]}). Run preprocess again.")
+            raise DamagedError(f"{folder / harm[0]}: damaged since it was written ({harm[1]}). Run preprocess again.")
     if not parts:
         raise InputError("no parts to merge. Give the folders that preprocess_shard wrote.")
     parts.sort(key=lambda part: int(part[1]["index"]))

@@ -2,7 +2,8 @@
 
 ``model.keras`` is the network, ``saved_model/`` the same behind serving signatures (encoded images or pixels in,
 calibrated probabilities out), and ``model.json`` what a stranger must know. ``model.json`` is written last: without
-it the folder holds no model.
+it the folder holds no model. A candidate has no ``saved_model/``: it is written of the model that is chosen, with the
+threshold and the temperature that it is served with.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from assay.errors import AssayError, InputError
-from assay.hashing import hash_file
+from assay.errors import AssayError, DamagedError, InputError
+from assay.hashing import hash_file, hash_folder
 from assay.measures.calibration import apply_temperature
 from assay.models.info import INFO_FILE, KERAS_FILE, SAVED_MODEL_DIR, ModelInfo, read_info
 from assay.storage.files import new_file
@@ -74,16 +75,17 @@ class LoadedModel:
         return self.info.decide(probabilities)
 
 
-def save_model(model: keras.Model, out_dir: Path, info: ModelInfo) -> ModelInfo:
+def save_model(model: keras.Model, out_dir: Path, info: ModelInfo, *, served: bool = True) -> ModelInfo:
     """Write the artifact into a folder, which may hold other files; an artifact there is replaced.
 
     Args:
         model: Raw values in (pixels 0..255), probabilities out.
         out_dir: Created where missing.
         info: What to store beside the weights.
+        served: Write ``saved_model/`` too; else `update_info` does.
 
     Returns:
-        The info as stored: with the parameters counted and the hash of the weights' file.
+        The info as stored: with the parameters counted and the hashes of what lies beside it.
 
     Raises:
         InputError: The model's input or output does not fit ``info``.
@@ -93,7 +95,7 @@ def save_model(model: keras.Model, out_dir: Path, info: ModelInfo) -> ModelInfo:
     with _staging(out_dir) as stage:
         model.save(stage / KERAS_FILE)
         info = info.model_copy(update={"parameters": model.count_params(), "sha256": hash_file(stage / KERAS_FILE)})
-        _export(model, info, stage / SAVED_MODEL_DIR)
+        info = _export(model, info, stage / SAVED_MODEL_DIR) if served else _unserved(info)
         (out_dir / INFO_FILE).unlink(missing_ok=True)
         (stage / KERAS_FILE).replace(out_dir / KERAS_FILE)
         _replace_folder(stage, out_dir, SAVED_MODEL_DIR)
@@ -108,14 +110,15 @@ def load_model(model_dir: Path) -> LoadedModel:
         model_dir: The folder that `save_model` wrote.
 
     Raises:
-        InputError: Files are missing, damaged, or not of one model.
+        InputError: There is no model.
+        DamagedError: Files are missing, damaged, or not of one model.
     """
     info = read_info(model_dir)
     path = model_dir / KERAS_FILE
     if not path.is_file():
-        raise InputError(f"{path}: no such file, although {INFO_FILE} is there. Fetch the model again.")
+        raise DamagedError(f"{path}: no such file, although {INFO_FILE} is there. Fetch the model again.")
     if info.sha256 and hash_file(path) != info.sha256:
-        raise InputError(f"{path}: the content is not what {INFO_FILE} says (SHA-256). Fetch the model again.")
+        raise DamagedError(f"{path}: the content is not what {INFO_FILE} says (SHA-256). Fetch the model again.")
     import keras
 
     # They register the layers that the file may name.
@@ -126,13 +129,13 @@ def load_model(model_dir: Path) -> LoadedModel:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises whatever the damaged part led to.
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: Keras cannot read this model ({reason}). Fetch it again or retrain.") from error
+        raise DamagedError(f"{path}: Keras cannot read this model ({reason}). Fetch it again or retrain.") from error
     _check_fits(model, info)
     return LoadedModel(info, model)
 
 
 def update_info(model_dir: Path, *, threshold: float | None = None, temperature: float | None = None) -> ModelInfo:
-    """Set the threshold and the temperature of a stored model; the serving signature follows.
+    """Set the threshold and the temperature of a stored model; the serving signature follows, or is written.
 
     Args:
         model_dir: The folder that `save_model` wrote.
@@ -154,10 +157,10 @@ def update_info(model_dir: Path, *, threshold: float | None = None, temperature:
         raise InputError(
             f"{model_dir}: threshold must lie in 0..1 and temperature above 0. Received: {threshold}, {temperature}."
         ) from error
-    if info == loaded.info:
+    if info == loaded.info and info.served_sha256:
         return info
     with _staging(model_dir) as stage:
-        _export(loaded.model, info, stage / SAVED_MODEL_DIR)
+        info = _export(loaded.model, info, stage / SAVED_MODEL_DIR)
         _replace_folder(stage, model_dir, SAVED_MODEL_DIR)
         _write_info(info, model_dir)
     return info
@@ -172,7 +175,8 @@ def copy_model(source: Path, destination: Path) -> None:
     info = read_info(source)
     with _staging(destination) as stage:
         shutil.copyfile(source / KERAS_FILE, stage / KERAS_FILE)
-        shutil.copytree(source / SAVED_MODEL_DIR, stage / SAVED_MODEL_DIR)
+        if info.served_sha256:
+            shutil.copytree(source / SAVED_MODEL_DIR, stage / SAVED_MODEL_DIR)
         (destination / INFO_FILE).unlink(missing_ok=True)
         (stage / KERAS_FILE).replace(destination / KERAS_FILE)
         _replace_folder(stage, destination, SAVED_MODEL_DIR)
@@ -217,7 +221,8 @@ def _replace_folder(stage: Path, out_dir: Path, name: str) -> None:
     target = out_dir / name
     if target.exists():
         target.replace(stage / f"old-{name}")
-    (stage / name).replace(target)
+    if (stage / name).exists():
+        (stage / name).replace(target)
 
 
 def _write_info(info: ModelInfo, out_dir: Path) -> None:
@@ -226,8 +231,12 @@ def _write_info(info: ModelInfo, out_dir: Path) -> None:
         stage.write_text(text, encoding="utf-8")
 
 
-def _export(model: keras.Model, info: ModelInfo, path: Path) -> None:
-    """Write a SavedModel whose signatures give calibrated probabilities and the decided labels."""
+def _unserved(info: ModelInfo) -> ModelInfo:
+    return info.model_copy(update={"served_sha256": ""})
+
+
+def _export(model: keras.Model, info: ModelInfo, path: Path) -> ModelInfo:
+    """Write a SavedModel whose signatures give calibrated probabilities and the decided labels; return its info."""
     import tensorflow as tf
 
     from assay.models.serving import serving_functions
@@ -240,3 +249,4 @@ def _export(model: keras.Model, info: ModelInfo, path: Path) -> None:
     except tf.errors.OpError as error:
         reason = " ".join(str(error.message).split())[-100:]
         raise AssayError(f"{path.parent.parent}: TensorFlow cannot write the model ({reason}). Free space.") from error
+    return info.model_copy(update={"served_sha256": hash_folder(path)})

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from assay.errors import InputError
+from assay.errors import DamagedError, InputError
 from assay.hashing import code_version
 
 INFO_FILE = "model.json"
@@ -50,6 +50,7 @@ class ModelInfo(BaseModel):
     parameters: int = Field(0, ge=0, description="weights in all; counted by save_model")
     created: str = Field(default_factory=_now, description="UTC")
     sha256: str = Field("", description="of model.keras; set by save_model")
+    served_sha256: str = Field("", description="of what is in saved_model/; empty: there is none")
 
     @model_validator(mode="after")
     def _fits_together(self) -> ModelInfo:
@@ -82,7 +83,8 @@ def read_info(model_dir: Path) -> ModelInfo:
     """Read ``model.json`` of an artifact.
 
     Raises:
-        InputError: The folder is missing, holds no model, or its ``model.json`` is damaged.
+        InputError: The folder is missing or holds no model.
+        DamagedError: Its ``model.json`` cannot be read.
     """
     path = model_dir / INFO_FILE
     try:
@@ -91,4 +93,4 @@ def read_info(model_dir: Path) -> ModelInfo:
         raise InputError(f"{model_dir}: no model here ({INFO_FILE} is missing). Name a folder with one.") from error
     except (OSError, ValueError) as error:
         reason = f"{error.error_count()} wrong fields" if isinstance(error, ValidationError) else str(error)
-        raise InputError(f"{path}: not a readable model description ({reason}). Fetch the model again.") from error
+        raise DamagedError(f"{path}: not a readable model description ({reason}). Fetch the model again.") from error

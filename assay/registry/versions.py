@@ -23,8 +23,8 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from assay.errors import AssayError, InputError, did_you_mean
-from assay.hashing import hash_file, hash_json
+from assay.errors import AssayError, DamagedError, InputError, did_you_mean
+from assay.hashing import hash_file, hash_folder, hash_json
 from assay.models.info import INFO_FILE, KERAS_FILE, SAVED_MODEL_DIR, ModelInfo, read_info
 from assay.storage.files import ObjectNotFound, read_errors
 from assay.storage.local import LocalStore
@@ -199,6 +199,7 @@ class ModelRegistry:
 
         Raises:
             InputError: The folder holds no model.
+            DamagedError: A file of it is not what was written.
         """
         info = read_info(model_dir)
         identity = hash_json([info.sha256, info.threshold, info.temperature])
@@ -443,6 +444,7 @@ def list_models(store: ObjectStore) -> list[str]:
 
 
 def _model_files(model_dir: Path) -> list[Path]:
+    info = read_info(model_dir)
     saved = sorted(path for path in (model_dir / SAVED_MODEL_DIR).rglob("*") if path.is_file())
     files = [model_dir / KERAS_FILE, *saved, model_dir / INFO_FILE]
     missing = [path for path in files if not path.is_file()]
@@ -450,6 +452,12 @@ def _model_files(model_dir: Path) -> list[Path]:
         raise InputError(
             f"{model_dir}: not a whole model ({KERAS_FILE} or {SAVED_MODEL_DIR}/ is missing). Train again."
         )
+    for path, hashed, written in (
+        (model_dir / KERAS_FILE, hash_file, info.sha256),
+        (model_dir / SAVED_MODEL_DIR, hash_folder, info.served_sha256),
+    ):
+        if written and hashed(path) != written:
+            raise DamagedError(f"{path}: the content is not what {INFO_FILE} says (SHA-256). Run evaluate again.")
     return files
 
 

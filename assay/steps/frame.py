@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.config import SectionType, read_brief
-from assay.errors import AssayError, InputError, one_line
+from assay.errors import AssayError, DamagedError, InputError, one_line
 from assay.hashing import code_version
 from assay.observability.last_words import BUG, ENDED, WRONG, last_words
 from assay.observability.progress import emit
@@ -96,6 +96,9 @@ def step(
         if isinstance(error, BucketNotFound) and name != FIRST_STEP:
             # An earlier step has written there: it is the storage that fails, and may come back.
             message, code = f"{message} It was there when the run began.", 1
+        if isinstance(error, DamagedError) and "KUBERNETES_SERVICE_HOST" in os.environ:
+            # Kubeflow's cache would hand the same out again.
+            message = f"{message} On this cluster: {NO_CACHE[0].lower()}{NO_CACHE[1:]}."
         emit({"event": "error", "step": name, "message": message, "exit_code": code})
         last_words(f"{WRONG}{message}" if code == InputError.exit_code else message)
         print(f"{name}: {message}", file=sys.stderr, flush=True)

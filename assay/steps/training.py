@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from assay.config import BaselineConfig, FinetuneConfig, RuntimeConfig, SearchConfig, Section
+from assay.config import BaselineConfig, FinetuneConfig, Policy, RuntimeConfig, SearchConfig, Section
 from assay.steps.frame import StepRecord, parse, step
 
 
@@ -19,7 +19,8 @@ def train(
     seed: int,
     storage_root: str,
     dataset_path: str,
-    policy_path: str,
+    policy: str,
+    policy_path: str | None,
     model_path: str,
     page_path: str,
 ) -> StepRecord:
@@ -32,13 +33,12 @@ def train(
         seed: Of the run.
         storage_root: Where checkpoints are kept.
         dataset_path: What preprocess wrote.
-        policy_path: What augment wrote.
+        policy: The augmentation policy, as `assay.config.write_brief` gives it, where the config says which it is.
+        policy_path: What augment wrote, where that decides; None: it does not.
         model_path: Gets the model's artifact.
         page_path: Gets the learning curves, or the trials of a search.
     """
-    from assay.augmentation.policy import load_policy
-
-    inputs = {"dataset": dataset_path, "augmentation policy": policy_path}
+    inputs = {"dataset": dataset_path, **({"augmentation policy": policy_path} if policy_path else {})}
     with step(candidate, inputs=inputs, model_path=model_path) as record:
         section, run = _trainer(candidate)
         resolved = parse(section, config)
@@ -48,7 +48,7 @@ def train(
                 resolved,
                 parse(RuntimeConfig, runtime),
                 Path(dataset_path),
-                load_policy(Path(policy_path)),
+                _policy(policy, policy_path, dataset_path),
                 Path(model_path),
                 seed,
                 storage_root,
@@ -56,6 +56,20 @@ def train(
             )
         )
     return record
+
+
+def _policy(policy: str, policy_path: str | None, dataset_path: str) -> Policy:
+    """Return the policy of a training: what augment has decided on, else what the config says."""
+    from assay.augmentation.augment import check_policy
+    from assay.augmentation.policy import load_policy
+    from assay.data.dataset import Dataset
+
+    if policy_path:
+        return load_policy(Path(policy_path))
+    # Augment runs beside this step and may not have come to say so.
+    resolved = parse(Policy, policy)
+    check_policy(resolved, Dataset.open(Path(dataset_path)))
+    return resolved
 
 
 def _trainer(candidate: str) -> tuple[type[Section], Callable[..., dict[str, float]]]:

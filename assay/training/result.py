@@ -107,7 +107,7 @@ def write_result(trained: Trained, dataset: Dataset, out_dir: Path) -> TrainingR
         dataset_fingerprint=dataset.fingerprint,
         weights_hash=trained.weights_hash,
     )
-    save_model(trained.model, out_dir, info)
+    save_model(trained.model, out_dir, info, served=False)
     table = history_table(trained.histories)
     with new_file(out_dir / "history.csv") as stage:
         table.to_csv(stage, index=False)

@@ -12,10 +12,11 @@ def baseline(
     seed: int,
     storage_root: str,
     code_version: str,
+    policy: str,
     dataset: dsl.Input[dsl.Dataset],
-    policy: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
     curves: dsl.Output[dsl.HTML],
+    decided: dsl.Input[dsl.Artifact] = None,
 ):
     """Give a small network trained from scratch: the floor that anything else must beat."""
     from assay import steps
@@ -27,7 +28,8 @@ def baseline(
         seed=seed,
         storage_root=storage_root,
         dataset_path=dataset.path,
-        policy_path=policy.path,
+        policy=policy,
+        policy_path=decided.path if decided else None,
         model_path=model.path,
         page_path=curves.path,
     )

@@ -12,10 +12,11 @@ def search(
     seed: int,
     storage_root: str,
     code_version: str,
+    policy: str,
     dataset: dsl.Input[dsl.Dataset],
-    policy: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
     trials: dsl.Output[dsl.HTML],
+    decided: dsl.Input[dsl.Artifact] = None,
 ):
     """Give the best model of a KerasTuner search and the table of its trials."""
     from assay import steps
@@ -27,7 +28,8 @@ def search(
         seed=seed,
         storage_root=storage_root,
         dataset_path=dataset.path,
-        policy_path=policy.path,
+        policy=policy,
+        policy_path=decided.path if decided else None,
         model_path=model.path,
         page_path=trials.path,
     )

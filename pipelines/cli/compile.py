@@ -26,7 +26,8 @@ def compile(
     from pipelines.settings import load_settings
 
     resolved, settings = load_config(config, overrides or []), load_settings()
-    compile_training_pipeline(enabled_candidates(resolved), output, settings, parts_of(resolved.data))
+    candidates, shards = enabled_candidates(resolved), parts_of(resolved.data)
+    compile_training_pipeline(candidates, output, settings, shards, policy_chosen=resolved.augment.chooses)
     typer.echo(f"wrote {output}")
     of_sweeps = output.with_name("sweep.yaml")
     compile_sweep_pipeline(of_sweeps, settings)

@@ -146,7 +146,14 @@ def upload_graph(cluster: Cluster, config: RunConfig, *, skip_unchanged: bool = 
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "training.yaml"
         candidates, shards = enabled_candidates(config), parts_of(config.data)
-        compile_training_pipeline(candidates, graph, cluster.settings, shards, skip_unchanged=skip_unchanged)
+        compile_training_pipeline(
+            candidates,
+            graph,
+            cluster.settings,
+            shards,
+            skip_unchanged=skip_unchanged,
+            policy_chosen=config.augment.chooses,
+        )
         return cluster.upload(graph, PIPELINE_NAME, describe(config))
 
 

@@ -41,6 +41,7 @@ def build_training_pipeline(
     image: str | None = None,
     *,
     skip_unchanged: bool = False,
+    policy_chosen: bool = False,
 ) -> Any:
     """Build the graph for a set of candidates.
 
@@ -54,6 +55,8 @@ def build_training_pipeline(
         shards: Preprocess so many parts of the source in parallel, then merge them.
         image: Without settings: what every step runs in, where the runner has containers.
         skip_unchanged: End after ingest where data, config and code are those of an earlier training.
+        policy_chosen: Augment decides on the policy (`assay.config.AugmentConfig.chooses`), so candidates wait for it;
+            else it runs beside them.
 
     Returns:
         A Kubeflow pipeline whose parameters are those of `pipeline_arguments`.
@@ -79,6 +82,7 @@ def build_training_pipeline(
         finetune: str = "",
         evaluate: str = "",
         promote: str = "",
+        system_policy: str = "",
         system_runtime: str = "",
         system_run_id: str = "",
         system_accelerator_type: str = limits.accelerator.type,
@@ -108,16 +112,18 @@ def build_training_pipeline(
         def train_and_judge(snapshot: Any) -> None:
             dataset = preprocessed(snapshot)
             common = {"runtime": runtime, "seed": seed, "code_version": code, "dataset": dataset}
-            policy = placed("augment", augment_step(config=augment, **common)).outputs["policy"]
-            models = {
-                candidate: placed(
-                    candidate,
-                    components[candidate](config=sections[candidate], storage_root=root, policy=policy, **common),
-                ).outputs["model"]
-                for candidate in candidates
-            }
+            shown = placed("augment", augment_step(config=augment, **common))
+            decided = {"decided": shown.outputs["policy"]} if policy_chosen else {}
+            models = {}
+            for candidate in candidates:
+                given = {"config": sections[candidate], "storage_root": root, "policy": system_policy, **decided}
+                task = placed(candidate, components[candidate](**given, **common))
+                if settings is None:
+                    # One step at a time anyway, and so in the order in which they are shown.
+                    task.after(shown)
+                models[candidate] = task.outputs["model"]
             evaluation = placed("evaluate", evaluate_step(config=evaluate, **common, **models))
-            decided = promote_step(
+            last = promote_step(
                 config=promote,
                 runtime=runtime,
                 seed=seed,
@@ -130,7 +136,7 @@ def build_training_pipeline(
                 evaluation=evaluation.outputs["evaluation"],
             )
             # Never cached: the champion may have changed since. So the run's id may be among its inputs.
-            placed("promote", decided).set_caching_options(False)
+            placed("promote", last).set_caching_options(False)
 
         def whole_run() -> None:
             found = ingest_step(
@@ -167,6 +173,7 @@ def compile_training_pipeline(
     shards: int = 1,
     *,
     skip_unchanged: bool = False,
+    policy_chosen: bool = False,
 ) -> None:
     """Write the graph as Kubeflow's IR YAML.
 
@@ -176,9 +183,12 @@ def compile_training_pipeline(
         settings: As in `build_training_pipeline`.
         shards: As in `build_training_pipeline`.
         skip_unchanged: As in `build_training_pipeline`.
+        policy_chosen: As in `build_training_pipeline`.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    pipeline = build_training_pipeline(candidates, settings, shards, skip_unchanged=skip_unchanged)
+    pipeline = build_training_pipeline(
+        candidates, settings, shards, skip_unchanged=skip_unchanged, policy_chosen=policy_chosen
+    )
     compiler.Compiler().compile(pipeline, str(output))
 
 
@@ -199,12 +209,13 @@ def pipeline_arguments(config: RunConfig, *, epoch: str = "") -> dict[str, Any]:
             f"Received: {config.storage.root}. Choose another folder."
         )
     sections = {name: write_brief(getattr(config, name)) for name in SECTIONS}
-    runtime = write_brief(config.runtime)
+    # The augmentation alone: a candidate is not trained again for another preview.
+    system = {"policy": write_brief(config.augment.policy), "runtime": write_brief(config.runtime)}
     return {
         "name": config.name,
         **({"seed": config.seed} if config.seed else {}),
         **{name: text for name, text in sections.items() if text},
-        **({f"{SYSTEM}runtime": runtime} if runtime else {}),
+        **{f"{SYSTEM}{name}": text for name, text in system.items() if text},
         f"{SYSTEM}storage_root": config.storage.root,
         f"{SYSTEM}code_version": f"{code_version()} {epoch}".rstrip(),
         f"{SYSTEM}config": config_fingerprint(config),

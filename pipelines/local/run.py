@@ -176,7 +176,10 @@ def _run_graph(
         from pipelines.graphs.training import build_training_pipeline, pipeline_arguments
 
         pipeline = build_training_pipeline(
-            enabled_candidates(config), image=containers.image if containers else None, skip_unchanged=skip_unchanged
+            enabled_candidates(config),
+            image=containers.image if containers else None,
+            skip_unchanged=skip_unchanged,
+            policy_chosen=config.augment.chooses,
         )
         # The run's folder names it in `assay compare`.
         run_id = events.parent.name

@@ -12,7 +12,7 @@ import pytest
 
 from assay import steps
 from assay.config import DataConfig, write_brief
-from assay.errors import AssayError
+from assay.errors import AssayError, DamagedError
 from assay.observability import last_words
 from assay.observability.progress import EVENTS_VARIABLE
 from assay.steps import frame
@@ -132,6 +132,21 @@ def test_what_the_cache_names_and_storage_has_lost_is_said_with_the_way_out(pod:
     assert stopped.value.code == 2
     assert "dataset" in pod.read_text(encoding="utf-8")
     assert "NO_CACHE=1" in pod.read_text(encoding="utf-8")
+
+
+def test_what_was_damaged_in_storage_is_said_with_the_way_out_of_the_cluster(
+    pod: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped, frame.step("promote"):
+        raise DamagedError("best/saved_model: the content is not what model.json says (SHA-256). Run evaluate again.")
+    assert stopped.value.code == 2
+    assert "NO_CACHE=1" in pod.read_text(encoding="utf-8")
+    capsys.readouterr()
+    # On one machine the step's own outputs are looked at before they are reused.
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
+    with pytest.raises(SystemExit), frame.step("promote"):
+        raise DamagedError("best/saved_model: the content is not what model.json says (SHA-256). Run evaluate again.")
+    assert "NO_CACHE" not in capsys.readouterr().err
 
 
 def test_a_step_says_when_it_starts_and_ends_and_what_it_measured(events: Path, tmp_path: Path) -> None:

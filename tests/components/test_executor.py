@@ -122,8 +122,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         made["preprocess"] = backend.run("merge-shards", shards=uris, **code)
         dataset = {"dataset": ("merge-shards", "dataset")}
         made["augment"] = backend.run("augment", config=given["augment"], **dataset, **common)
-        policy = {"policy": ("augment", "policy")}
-        made["baseline"] = backend.run("baseline", config=given["baseline"], **dataset, **policy, **root, **common)
+        made["baseline"] = backend.run("baseline", config=given["baseline"], policy="", **dataset, **root, **common)
         models = {"baseline": ("baseline", "model"), "finetune": ("baseline", "model")}
         made["evaluate"] = backend.run("evaluate", config=given["evaluate"], **models, **dataset, **common)
         judged = {"evaluation": ("evaluate", "evaluation")}

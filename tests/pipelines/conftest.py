@@ -90,12 +90,16 @@ def read_graph(path: Path) -> Graph:
 
 @pytest.fixture(scope="session")
 def compile_graph(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Graph]:
-    """Compile for a cluster with the given settings, number of shards, and whether an unchanged source is skipped."""
+    """Compile for a cluster with the given settings, number of shards, and what else changes the graph."""
 
-    def compile_with(shards: int = 1, *, skip_unchanged: bool = False, **settings: Any) -> Graph:
+    def compile_with(
+        shards: int = 1, *, skip_unchanged: bool = False, policy_chosen: bool = False, **settings: Any
+    ) -> Graph:
         path = tmp_path_factory.mktemp("graph") / "training.yaml"
         made = load_settings(**{"images": IMAGES, **settings})
-        compile_training_pipeline(CANDIDATES, path, made, shards, skip_unchanged=skip_unchanged)
+        compile_training_pipeline(
+            CANDIDATES, path, made, shards, skip_unchanged=skip_unchanged, policy_chosen=policy_chosen
+        )
         return read_graph(path)
 
     return compile_with
@@ -173,12 +177,11 @@ def compiled_once(compiled: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -
         output: Path,
         settings: Settings | None = None,
         shards: int = 1,
-        *,
-        skip_unchanged: bool = False,
+        **how: bool,
     ) -> None:
-        key = repr((candidates, settings, shards, skip_unchanged))
+        key = repr((candidates, settings, shards, sorted(how.items())))
         if key not in compiled:
-            compile_training_pipeline(candidates, output, settings, shards, skip_unchanged=skip_unchanged)
+            compile_training_pipeline(candidates, output, settings, shards, **how)
             compiled[key] = output.read_bytes()
         output.write_bytes(compiled[key])
 

@@ -187,7 +187,8 @@ def test_an_interrupted_evaluation_leaves_nothing(grouped, candidates, tmp_path,
     """A candidate whose files vanish half-way: one line, and no folder."""
     broken = tmp_path / "broken"
     shutil.copytree(candidates["search"], broken)
-    shutil.rmtree(broken / "saved_model")
+    changed = json.loads((broken / "model.json").read_text())
+    (broken / "model.json").write_text(json.dumps({**changed, "served_sha256": "of a folder that is gone"}))
     with pytest.raises(Exception, match="cannot write the model"):
         evaluate(EvaluateConfig(**quick), grouped.root, {"search": broken}, tmp_path / "out", 0, runtime)
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from assay.data.images import decode
 from assay.errors import InputError
+from assay.hashing import hash_folder
 from assay.measures.calibration import apply_temperature
 from assay.models.artifact import copy_model, load_model, save_model, update_info
 from assay.models.info import ModelInfo, read_info
@@ -193,6 +194,18 @@ def test_copy_takes_the_model_alone(tmp_path: Path) -> None:
     copy_model(tmp_path / "a", tmp_path / "b")
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["model.json", "model.keras", "saved_model"]
     assert load_model(tmp_path / "b").info == read_info(tmp_path / "a")
+
+
+def test_a_candidate_gets_its_serving_signature_when_it_is_chosen(tmp_path: Path) -> None:
+    stored = save_model(small_model(), tmp_path / "a", info_for(), served=False)
+    assert stored.served_sha256 == ""
+    assert not (tmp_path / "a" / "saved_model").exists()
+    copy_model(tmp_path / "a", tmp_path / "b")
+    chosen = update_info(tmp_path / "b", threshold=stored.threshold)
+    assert chosen.served_sha256 == hash_folder(tmp_path / "b" / "saved_model")
+    assert "serving_default" in tf.saved_model.load(tmp_path / "b" / "saved_model").signatures
+    # Written again with another training, it is a candidate again.
+    assert save_model(small_model(), tmp_path / "b", chosen, served=False).served_sha256 == ""
 
 
 FULL_DISK = """

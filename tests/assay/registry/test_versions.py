@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from assay.errors import AssayError, InputError
+from assay.errors import AssayError, DamagedError, InputError
 from assay.models.info import read_info
 from assay.registry.versions import ChampionChanged, ModelRegistry, list_models
 from assay.storage.objects import ObjectStore, Stored, Versioned
@@ -163,6 +164,19 @@ def test_an_incomplete_model_is_not_published(registry: ModelRegistry, artifacts
     with pytest.raises(InputError, match="not a whole model"):
         registry.publish(tmp_path, {})
     assert registry.store.list() == []
+
+
+@pytest.mark.parametrize("file", ["model.keras", "saved_model/fingerprint.pb"])
+def test_a_model_that_was_damaged_on_its_way_is_not_published(
+    registry: ModelRegistry, artifacts: list[Path], tmp_path: Path, file: str
+) -> None:
+    shutil.copytree(artifacts[0], tmp_path / "model")
+    content = bytearray((tmp_path / "model" / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "model" / file).write_bytes(content)
+    with pytest.raises(DamagedError, match=r"is not what model\.json says"):
+        registry.publish(tmp_path / "model", {})
+    assert registry.versions() == []
 
 
 def test_the_second_fetch_comes_from_the_cache(gcs_root: str, artifacts: list[Path], tmp_path: Path) -> None:

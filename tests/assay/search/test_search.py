@@ -28,7 +28,6 @@ from assay.training.result import TrainingResult
 
 FILES = {
     "model.keras",
-    "saved_model",
     "model.json",
     "history.csv",
     "metrics.json",

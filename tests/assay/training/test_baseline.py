@@ -43,7 +43,6 @@ def test_everything_that_the_step_promises_is_there(outcome) -> None:  # type: i
     names = {path.name for path in result.model_dir.iterdir()}
     assert names == {
         "model.keras",
-        "saved_model",
         "model.json",
         "history.csv",
         "metrics.json",

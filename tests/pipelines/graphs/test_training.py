@@ -36,9 +36,31 @@ def test_cached_steps_take_the_code_version_as_input(graph: Graph) -> None:
         assert "code_version" in graph.tasks[name]["inputs"]["parameters"], name
 
 
-def test_candidates_do_not_wait_for_each_other(graph: Graph) -> None:
+def test_candidates_wait_for_the_data_alone_where_the_config_says_what_they_are_augmented_with(
+    cluster_graph: Graph,
+) -> None:
+    for name in ("baseline", "search", "finetune"):
+        assert set(cluster_graph.tasks[name]["dependentTasks"]) == {"preprocess"}
+    # So a step less is in series than there are: what a run takes is mostly the sum over these.
+    assert set(cluster_graph.tasks["evaluate"]["dependentTasks"]) == {"baseline", "finetune", "preprocess", "search"}
+
+
+def test_candidates_wait_for_augment_where_it_decides_and_take_what_it_has_decided(
+    compile_graph: Callable[..., Graph],
+) -> None:
+    graph = compile_graph(policy_chosen=True)
     for name in ("baseline", "search", "finetune"):
         assert set(graph.tasks[name]["dependentTasks"]) == {"preprocess", "augment"}
+        taken = graph.tasks[name]["inputs"]["artifacts"]["decided"]["taskOutputArtifact"]
+        assert taken == {"outputArtifactKey": "policy", "producerTask": "augment"}
+
+
+def test_another_preview_trains_nothing_anew() -> None:
+    plain = parse_config({"version": 1, "augment": {"policy": {"horizontal_flip": True}}})
+    shown = parse_config({"version": 1, "augment": {"policy": {"horizontal_flip": True}, "preview_images": 9}})
+    before, after = pipeline_arguments(plain), pipeline_arguments(shown)
+    assert before["system_policy"] == after["system_policy"] == "horizontal_flip: true"
+    assert {name for name in after if before.get(name) != after[name]} == {"augment", "system_config"}
 
 
 def test_components_install_nothing_at_run_time(graph: Graph) -> None:
@@ -69,7 +91,15 @@ def test_an_exit_handler_is_there_where_somebody_is_told(compile_graph: Callable
 
 
 @pytest.mark.parametrize(
-    "how", [{}, {"shards": 3}, {"skip_unchanged": True}, {"webhook": "https://chat.example"}, {"everything": True}]
+    "how",
+    [
+        {},
+        {"policy_chosen": True},
+        {"shards": 3},
+        {"skip_unchanged": True},
+        {"webhook": "https://chat.example"},
+        {"everything": True},
+    ],
 )
 def test_each_input_that_a_step_takes_from_the_graph_around_it_is_declared_there(
     compile_graph: Callable[..., Graph], how: dict[str, Any]
