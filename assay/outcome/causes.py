@@ -169,7 +169,8 @@ def why_failed(
         if workflow is None or workflow.past_deadline:
             return past_deadline(workflow)
         return Cause(
-            "it was ended at the limit for all attempts at it together", f"Raise backoff.most_seconds. {AGAIN}"
+            "it was ended at the limit for all attempts at it together",
+            f"Raise run_deadline_hours: that limit lies beyond it. {AGAIN}",
         )
     said = " ".join(str(main.get("message") or (argo["said"] if argo else "") or "").split())
     if said.startswith(BUG):

@@ -42,7 +42,7 @@ def submit(
     Args:
         cluster: Where.
         config: The resolved config.
-        overrides: What was changed on the command line; it names the variant.
+        overrides: What was changed on the command line; the run is called by it.
         skip_unchanged: End early where data, config and code are those of an earlier training.
         again: Make everything anew, whatever the cluster's cache holds.
 
@@ -54,7 +54,7 @@ def submit(
 
     config = for_cluster(config, cluster.settings)
     version = upload_graph(cluster, config, skip_unchanged=skip_unchanged)
-    name = f"{config.name} {variant(config, overrides)} {datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name = title(config, overrides, datetime.now(UTC))
     wanted = kfp_server_api.V2beta1Run(
         display_name=name,
         description=describe(config),
@@ -91,15 +91,15 @@ def submit_sweep(cluster: Cluster, sweep: Sweep, *, again: bool = False) -> Subm
         graph = Path(folder) / "sweep.yaml"
         compile_sweep_pipeline(graph, cluster.settings)
         version = cluster.upload(graph, PIPELINE_NAME, "any sweep")
-    now = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    name = f"{sweep.spec.name} sweep of {len(sweep.rows)} rows {now}"
+    now = datetime.now(UTC)
+    name = f"{sweep.spec.name} {now:%m-%d %H:%M} sweep of {len(sweep.rows)} rows"
     wanted = kfp_server_api.V2beta1Run(
         display_name=name,
         description=describe(base),
         experiment_id=cluster.experiment(),
         pipeline_version_reference=reference(version),
         runtime_config=kfp_server_api.V2beta1RuntimeConfig(
-            parameters=sweep_arguments(placed, epoch=now if again else "")
+            parameters=sweep_arguments(placed, epoch=f"{now:%Y%m%d-%H%M%S}" if again else "")
         ),
         service_account=cluster.settings.service_account,
     )
@@ -173,11 +173,20 @@ def parameters(config: RunConfig, *, again: bool = False) -> dict[str, Any]:
     return pipeline_arguments(config, epoch=f"{datetime.now(UTC):%Y%m%d-%H%M%S}" if again else "")
 
 
-def variant(config: RunConfig, overrides: list[str] | None) -> str:
-    """Return in what a run differs from its config, or else what it trains: lists of runs show names alone."""
+def title(config: RunConfig, overrides: list[str] | None, at: datetime) -> str:
+    """Return the name of a run: lists of runs show names alone, and cut them.
+
+    What tells it from the runs around it comes first: what was changed for it, or else when it was started.
+
+    Args:
+        config: Of the run.
+        overrides: What was changed on the command line.
+        at: Its start.
+    """
+    started = f"{at:%m-%d %H:%M}"
     if overrides:
-        return ",".join(overrides)[:120]
-    return "+".join(enabled_candidates(config)) or "no candidate"
+        return f"{','.join(overrides)[:120]} {config.name} {started}"
+    return f"{config.name} {started} {'+'.join(enabled_candidates(config)) or 'no candidate'}"
 
 
 def describe(config: RunConfig) -> str:

@@ -13,7 +13,7 @@ from kfp import dsl, kubernetes
 from pipelines.settings import Profile, Settings, Toleration
 
 SHARED_MEMORY = ("shared-memory", "/dev/shm")
-# Pods have a read-only root and no home: what a step writes beside its outputs goes here.
+# Nothing else of a pod is writable for its user: what a step writes beside its outputs goes here.
 SCRATCH = ("scratch", "/tmp")
 STEP_LABEL = "assay.dev/step"
 # An hour more than any limit that is meant to hold.

@@ -15,6 +15,7 @@ from components.preprocess.component import preprocess as preprocess_step
 from components.sweep_row.component import sweep_row
 from components.sweep_table.component import sweep_table
 from pipelines.graphs.placement import pipeline_config, place
+from pipelines.graphs.telling import told
 from pipelines.settings import Settings
 
 PIPELINE_NAME = "assay-sweep"
@@ -61,28 +62,29 @@ def build_sweep_pipeline(settings: Settings | None = None, parallel: int = 4) ->
                 place(task, step, settings, system_accelerator_type, system_accelerator_count)
             return task
 
-        found = ingest_step(data=data, storage_root=root, name=name, config_fingerprint="", skip_unchanged=False)
-        snapshot = placed("ingest", found).set_caching_options(False).outputs["Output"]
-        made = preprocess_step(data=data, snapshot=snapshot, seed=seed, runtime=runtime, code_version=code)
-        dataset = placed("preprocess", made).outputs["dataset"]
-        shown = augment_step(config=augment, runtime=runtime, seed=seed, code_version=code, dataset=dataset)
-        policy = placed("augment", shown).outputs["policy"]
-        with dsl.ParallelFor(system_items, parallelism=parallel, name="rows") as item:
-            row = sweep_row(
-                sweep=system_sweep, item=item, storage_root=root, code_version=code, dataset=dataset, policy=policy
+        with told(name, "sweep", settings, placed):
+            found = ingest_step(data=data, storage_root=root, name=name, config_fingerprint="", skip_unchanged=False)
+            snapshot = placed("ingest", found).set_caching_options(False).outputs["Output"]
+            made = preprocess_step(data=data, snapshot=snapshot, seed=seed, runtime=runtime, code_version=code)
+            dataset = placed("preprocess", made).outputs["dataset"]
+            shown = augment_step(config=augment, runtime=runtime, seed=seed, code_version=code, dataset=dataset)
+            policy = placed("augment", shown).outputs["policy"]
+            with dsl.ParallelFor(system_items, parallelism=parallel, name="rows") as item:
+                row = sweep_row(
+                    sweep=system_sweep, item=item, storage_root=root, code_version=code, dataset=dataset, policy=policy
+                )
+                placed(ROWS_LIKE, row)
+            table = sweep_table(
+                sweep=system_sweep,
+                storage_root=root,
+                # The local runner does not know the placeholder.
+                run_id=system_run_id if settings is None else dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+                # Addresses, not artifacts: Kubeflow reads a list of artifacts from the bucket of its first alone.
+                records=dsl.Collected(row.outputs["Output"]),
+                dataset=dataset,
             )
-            placed(ROWS_LIKE, row)
-        table = sweep_table(
-            sweep=system_sweep,
-            storage_root=root,
-            # The local runner does not know the placeholder.
-            run_id=system_run_id if settings is None else dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-            # Addresses, not artifacts: Kubeflow reads a list of artifacts from the bucket of its first alone.
-            records=dsl.Collected(row.outputs["Output"]),
-            dataset=dataset,
-        )
-        # Never cached: it leaves the tables under the run's own id.
-        placed("sweep_table", table).set_caching_options(False)
+            # Never cached: it leaves the tables under the run's own id.
+            placed("sweep_table", table).set_caching_options(False)
 
     return sweep_rows
 

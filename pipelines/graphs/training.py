@@ -19,12 +19,12 @@ from components.baseline.component import baseline as baseline_step
 from components.evaluate.component import evaluate as evaluate_step
 from components.finetune.component import finetune as finetune_step
 from components.ingest.component import ingest as ingest_step
-from components.notify.component import notify as notify_step
 from components.preprocess.component import merge_shards, preprocess_shard
 from components.preprocess.component import preprocess as preprocess_step
 from components.promote.component import promote as promote_step
 from components.search.component import search as search_step
 from pipelines.graphs.placement import pipeline_config, place
+from pipelines.graphs.telling import told
 from pipelines.settings import Settings
 
 PIPELINE_NAME = "assay-training"
@@ -154,13 +154,7 @@ def build_training_pipeline(
             with dsl.If(snapshot != "", name="something-changed"):
                 train_and_judge(snapshot)
 
-        if settings is None or settings.webhook is None:
-            whole_run()
-            return
-        # Kubeflow's status has the name of the workflow, which leads nowhere.
-        run_id, interface = dsl.PIPELINE_JOB_ID_PLACEHOLDER, settings.public_url or settings.host or ""
-        told = notify_step(name=name, run_id=run_id, public_url=interface, webhook=settings.webhook)
-        with dsl.ExitHandler(placed("notify", told), name="training"):
+        with told(name, "training", settings, placed):
             whole_run()
 
     return training

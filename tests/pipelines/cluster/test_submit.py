@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def test_a_sweep_is_started_with_its_rows(kubeflow: Any, cluster: Cluster, tmp_p
     submitted = submit_sweep(cluster, load_sweep(spec, ["data.source=gs://bucket/images"]))
     (run,) = kubeflow.state.runs.values()
     given = run["runtime_config"]["parameters"]
-    assert submitted.name.startswith("depths sweep of 3 rows ")
+    assert re.fullmatch(r"depths \d\d-\d\d \d\d:\d\d sweep of 3 rows", submitted.name)
     assert len(given["system_items"]) == 9
     assert given["system_storage_root"] == "gs://bucket/assay"
     assert submitted.version.name.startswith("assay-sweep-")
@@ -58,10 +59,11 @@ def test_a_sweep_is_started_with_its_rows(kubeflow: Any, cluster: Cluster, tmp_p
         submit_sweep(cluster, load_sweep(spec, ["data.source=./images"]))
 
 
-def test_the_name_says_the_variant(cluster: Cluster) -> None:
-    overrides = ["finetune.epochs=3"]
-    assert " finetune.epochs=3 " in submit(cluster, config_with(*overrides), overrides=overrides).name
-    assert "tiny baseline+search+finetune " in submit(cluster, config_with()).name
+def test_what_tells_a_run_from_others_comes_first_in_its_name(cluster: Cluster) -> None:
+    overrides = ["finetune.epochs=3", "seed=2"]
+    changed = submit(cluster, config_with(*overrides), overrides=overrides).name
+    assert re.fullmatch(r"finetune.epochs=3,seed=2 tiny \d\d-\d\d \d\d:\d\d", changed)
+    assert re.fullmatch(r"tiny \d\d-\d\d \d\d:\d\d baseline\+search\+finetune", submit(cluster, config_with()).name)
 
 
 def test_shards_of_the_config_are_in_the_graph(kubeflow: Any, cluster: Cluster) -> None:

@@ -145,7 +145,7 @@ def test_steps_from_the_cache_and_parts_of_a_loop_are_told(follow: Callable[...,
             "second-attempt-ended",
             "baseline failed after 50 s on assay-worker2, attempt 2: it was ended at the limit for all attempts at it "
             "together",
-            "Raise backoff.most_seconds",
+            "Raise run_deadline_hours: that limit lies beyond it",
             r"AssayError: run 15350d3c failed: baseline: ",
         ),
         (

@@ -72,6 +72,14 @@ def test_every_argument_is_a_parameter_of_the_graph(graph: Graph, sweep: Sweep) 
     assert set(sweep_arguments(sweep)) <= set(graph.spec["root"]["inputDefinitions"]["parameters"])
 
 
+def test_the_end_of_a_sweep_is_told_where_somebody_is_told(tmp_path: Path) -> None:
+    compile_sweep_pipeline(tmp_path / "told.yaml", load_settings(images=IMAGES, webhook="https://chat.example/hook"))
+    told = read_graph(tmp_path / "told.yaml")
+    assert set(told.spec["root"]["dag"]["tasks"]) == {"exit-handler-1", "notify"}
+    assert told.tasks["notify"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    assert undeclared_inputs(told.spec) == []
+
+
 def test_records_travel_as_addresses_in_storage(graph: Graph) -> None:
     assert set(graph.tasks["sweep-table"]["inputs"]["artifacts"]) == {"dataset"}
     outputs = graph.spec["components"][graph.tasks["sweep-row"]["componentRef"]["name"]]["outputDefinitions"]
