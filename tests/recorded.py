@@ -58,6 +58,7 @@ def recorded_run(folder: Path, run_id: str) -> RunRecord:
         data=given["data"],
         storage_root=root,
         name="tiny",
+        seed=0,
         config_fingerprint=given["system_config"],
         skip_unchanged=False,
         quality_path=page,

@@ -65,6 +65,11 @@ class DataConfig(Section):
     )
     valid_fraction: float = Field(0.15, gt=0, lt=0.5, description="fraction for validation, where the source has none")
     test_fraction: float = Field(0.15, gt=0, lt=0.5, description="fraction for test, where the source has none")
+    keep_splits: bool = Field(
+        True,
+        description="images and groups stay in the split that earlier snapshots of this model's name gave them; "
+        "false: all are drawn anew, and kept from then on",
+    )
     max_bad_fraction: float = Field(0.05, ge=0, le=1, description="more unusable files than this fraction fail the run")
     near_duplicates: bool = Field(True, description="group images that differ by little more than compression")
     near_duplicate_bits: int = Field(4, ge=0, le=8, description="bits of 64 in which two perceptual hashes may differ")

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from assay.config import DataConfig
 from assay.data.checks import refusals, summarise_reasons
+from assay.data.kept import Held, hold_splits
 from assay.data.quality import write_quality
 from assay.data.snapshot import Snapshot, fingerprint
 from assay.data.summary import summarise
@@ -41,13 +44,16 @@ class IngestResult:
     metrics: dict[str, float]
 
 
-def ingest(data: DataConfig, storage_root: str, work_dir: Path) -> IngestResult:
+def ingest(data: DataConfig, storage_root: str, work_dir: Path, *, name: str = "", seed: int = 0) -> IngestResult:
     """Read the source and write its snapshot, whole or not at all.
 
     Args:
         data: The source, and how to read it.
         storage_root: A local directory or ``gs://bucket/prefix``.
         work_dir: For a remote storage: the folder where the snapshot is written before it is uploaded.
+        name: The model's: groups stay in the splits that earlier snapshots of this name gave them. Empty: there are
+            none, and splits follow from data, config and seed alone.
+        seed: Of the splits, as for `assay.data.preprocess.preprocess`.
 
     Raises:
         InputError: The source is missing, empty, contradicts itself, has too many unusable files, fewer than
@@ -62,18 +68,23 @@ def ingest(data: DataConfig, storage_root: str, work_dir: Path) -> IngestResult:
     if refused:
         raise InputError(refused[0])
     figures = summarise(found)
-    key = fingerprint(found.table, data.kind)
+    held = Held(found.table, (), {})
+    if name:
+        held = hold_splits(open_store(storage_root), name, found.table, data, seed)
+    key = fingerprint(held.table, data.kind)
     remote = is_remote(storage_root)
     target = (work_dir if remote else Path(storage_root).resolve() / "snapshots") / key
     snapshot = Snapshot(
         root=target, source=found.source.uri, kind=data.kind, classes=found.classes, fingerprint=key, report=figures
     )
-    _write(snapshot, found, figures)
+    _write(snapshot, held.table, found, figures)
     uri = str(target)
     if remote:
         open_store(storage_root).upload_dir(target, f"snapshots/{key}", marker=_MARKER)
         uri = f"{storage_root.rstrip('/')}/snapshots/{key}"
     _tell(found, figures)
+    for note in held.notes:
+        log(note)
     duplicates = figures["duplicates"]
     return IngestResult(
         snapshot_uri=uri,
@@ -87,13 +98,14 @@ def ingest(data: DataConfig, storage_root: str, work_dir: Path) -> IngestResult:
             "groups": figures["groups"]["after_joining_duplicates"],
             "duplicate_sets": duplicates["sets"],
             "duplicate_images": duplicates["images"],
+            **held.metrics,
             "ingest_seconds": time.monotonic() - started,
             "images_per_second": found.total / max(reading_seconds, 1e-9),
         },
     )
 
 
-def _write(snapshot: Snapshot, found: Survey, figures: dict[str, Any]) -> None:
+def _write(snapshot: Snapshot, table: pd.DataFrame, found: Survey, figures: dict[str, Any]) -> None:
     """Write the snapshot beside its place, then put it there; an older one of the same content goes."""
     target = snapshot.root
     with disk_errors(target):
@@ -105,7 +117,7 @@ def _write(snapshot: Snapshot, found: Survey, figures: dict[str, Any]) -> None:
             staged = Snapshot(stage, snapshot.source, snapshot.kind, snapshot.classes, snapshot.fingerprint, figures)
             _write_quarantine(stage / "quarantine.csv", found)
             write_quality(stage / "quality.html", found, figures, snapshot.fingerprint)
-            staged.write(found.table)
+            staged.write(table)
             _replace(stage, target)
     finally:
         shutil.rmtree(stage, ignore_errors=True)

@@ -23,6 +23,10 @@ from assay.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+# Column of a snapshot's table: the split of each row where earlier snapshots decide it, "" where a row is left out.
+KEPT = "kept"
+_REMEMBERED = "remembered"
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -41,12 +45,9 @@ class Assignment:
 def assign_splits(table: pd.DataFrame, data: DataConfig, seed: int) -> Assignment:
     """Give every row a split; no group is in two.
 
-    Splits that the source gives are kept. Rows without one belong to the training side, from which a missing
-    validation or test split is taken (by its fraction of that side). A group, or a set of duplicates, that spans
-    given splits goes as a whole to the first of train, valid and test that it is in: a score is never helped.
-
     Args:
-        table: Columns id, label, split ("" where the source gives none) and group.
+        table: Columns id, label, split ("" where the source gives none) and group; with the column `KEPT`, splits
+            are those, and what has none is left out.
         data: `valid_fraction`, `test_fraction` and `limit_per_class` are used.
         seed: Decides which groups go where.
 
@@ -56,7 +57,43 @@ def assign_splits(table: pd.DataFrame, data: DataConfig, seed: int) -> Assignmen
     Raises:
         InputError: A class is missing from a given split, or has too few images or groups for the splits.
     """
-    table = table.iloc[_order(table["id"].tolist(), seed)].reset_index(drop=True)
+    if KEPT in table:
+        here = (table[KEPT] != "").to_numpy()
+        drawn = Assignment(_mixed(table[here].assign(split=table[KEPT][here]), seed), _kept_notes(here))
+        _check_classes(drawn.table, kept=True)
+    else:
+        drawn = draw_splits(table, data, seed)
+    if data.limit_per_class is None:
+        return drawn
+    notes = list(drawn.notes)
+    return Assignment(_limit(drawn.table, data.limit_per_class, notes), tuple(notes))
+
+
+def draw_splits(
+    table: pd.DataFrame, data: DataConfig, seed: int, remembered: npt.NDArray[np.object_] | None = None
+) -> Assignment:
+    """Do what `assign_splits` does without a limit, around splits that are to stay.
+
+    Splits that the source gives are kept. Rows without one belong to the training side, from which a missing
+    validation or test split is taken (by its fraction of that side). A group, or a set of duplicates, that spans
+    given splits goes as a whole to the first of train, valid and test that it is in: a score is never helped.
+
+    Args:
+        table: As in `assign_splits`, N rows.
+        data: As in `assign_splits`.
+        seed: As in `assign_splits`.
+        remembered: object (N,), the split that each row had before, or "". It counts where the source leaves it open.
+            Of a group that joins several, what is furthest from training stays and the others are left out.
+
+    Returns:
+        The rows with their splits, without those left out, and what was decided.
+
+    Raises:
+        InputError: As in `assign_splits`.
+    """
+    if remembered is not None:
+        table = table.assign(**{_REMEMBERED: remembered})
+    table = _mixed(table, seed)
     notes: list[str] = []
     split = _unite_groups(table, notes)
     given = [name for name in SPLITS if (split == name).any()]
@@ -71,17 +108,47 @@ def assign_splits(table: pd.DataFrame, data: DataConfig, seed: int) -> Assignmen
     if given and (split == "").any():
         notes.append(f"{(split == '').sum():,} images without a given split were put on the training side")
     split[pool] = "train"
+    table = table.assign(split=split)
     if missing:
+        if remembered is not None:
+            table, pool = _leave_out(table, pool, ["train", *missing], notes)
         check_enough(table[pool], ["train", *missing])
         chosen = split_groups(table[pool], {"train": 1 - sum(missing.values()), **missing}, seed)
-        split[pool] = chosen
+        table.loc[pool, "split"] = chosen
         if given:
             notes.append(f"the source gives no {' and no '.join(missing)} split: taken from train by whole groups")
-    table = table.assign(split=split)
-    _check_classes(table)
-    if data.limit_per_class is not None:
-        table = _limit(table, data.limit_per_class, notes)
-    return Assignment(table, tuple(notes))
+    _check_classes(table, kept=remembered is not None)
+    return Assignment(table.drop(columns=_REMEMBERED, errors="ignore"), tuple(notes))
+
+
+def _leave_out(
+    table: pd.DataFrame, pool: npt.NDArray[np.bool_], splits: Sequence[str], notes: list[str]
+) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
+    """Give each group of the pool one remembered split, and leave out the rows that had another."""
+    rank = table[_REMEMBERED].map({name: number for number, name in enumerate(splits)}).where(pool)
+    last = rank.groupby(table["group"]).transform("max")
+    stays = (rank.isna() | (rank == last)).to_numpy()
+    names = np.array([*splits, ""], dtype=object)
+    table = table.assign(**{_REMEMBERED: names[last.fillna(len(splits)).astype(int)]})
+    if not stays.all():
+        notes.append(_left_out(int((~stays).sum())))
+    return table[stays].reset_index(drop=True), pool[stays]
+
+
+def _kept_notes(here: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    note = "the splits follow those of earlier snapshots of this model's data (data.keep_splits)"
+    return (note,) if here.all() else (note, _left_out(int((~here).sum())))
+
+
+def _left_out(images: int) -> str:
+    return (
+        f"LEFT OUT: {images:,} images that had another split before than what they now share a group or duplicates "
+        "with: tests stay tests, and nothing that is tested on is trained on"
+    )
+
+
+def _mixed(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    return table.iloc[_order(table["id"].tolist(), seed)].reset_index(drop=True)
 
 
 def _order(ids: Sequence[str], seed: int) -> list[int]:
@@ -127,14 +194,16 @@ def check_enough(table: pd.DataFrame, splits: Sequence[str]) -> None:
             )
 
 
-def _check_classes(table: pd.DataFrame) -> None:
+def _check_classes(table: pd.DataFrame, *, kept: bool) -> None:
     classes = set(table["label"].unique())
     for name in SPLITS:
         absent = sorted(classes - set(table["label"][table["split"] == name].unique()))
         if absent:
+            way_out = "remove the given splits to have them made"
+            if kept:
+                way_out = f"draw the splits of earlier snapshots anew with data.keep_splits=false, or {way_out}"
             raise InputError(
-                f"the {name} split has no image of class {', '.join(map(repr, absent))}. Add some, or remove the given "
-                "splits to have them made."
+                f"the {name} split has no image of class {', '.join(map(repr, absent))}. Add some, or {way_out}."
             )
 
 
@@ -149,8 +218,10 @@ def _limit(table: pd.DataFrame, limit: int, notes: list[str]) -> pd.DataFrame:
 def split_groups(table: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> npt.NDArray[Any]:
     """Return a split for each row: whole groups, every class in each split, near the fractions.
 
+    Groups of a remembered split have that one; the others make up for what is lacking beside them.
+
     Args:
-        table: Columns label and group (N rows).
+        table: Columns label and group (N rows), and remembered where some groups are to stay ("" where one is not).
         fractions: Of the rows, for the name of each split; they add up to 1.
         seed: Decides which groups go where.
 
@@ -173,28 +244,41 @@ def split_groups(table: pd.DataFrame, fractions: Mapping[str, float], seed: int)
     order = random.permutation(len(counts))
     single = counts.sum(axis=1) == 1
     chosen = np.zeros(len(counts), np.int64)
+    held = np.zeros(len(counts), bool)
+    filled = np.zeros(targets.shape, np.int64)
+    if _REMEMBERED in table:
+        before = table[_REMEMBERED].map({name: number for number, name in enumerate(names)}).fillna(-1).astype(int)
+        chosen[group_index] = np.maximum(before, 0)
+        held[group_index] = before >= 0
+        np.add.at(filled, chosen[held], counts[held])
+    order = order[~held[order]]
     large = order[~single[order]]
     large = large[np.argsort(-counts[large].sum(axis=1), kind="stable")]
-    filled = _place_large(counts, large, targets, chosen)
+    _place_large(counts, large, targets, chosen, filled)
     for label in range(len(labels)):
         singles = order[single[order] & (counts[order, label] == 1)]
         chosen[singles] = np.repeat(np.arange(len(names)), _deal(len(singles), filled[:, label], targets[:, label]))
     if not _covers(counts, chosen, len(names)):
-        chosen = _cover(counts, single, chosen, list(names), labels)
+        chosen = _cover(counts, single, held, chosen, list(names), labels)
     return names[chosen[group_index]]
 
 
 def _place_large(
-    counts: Counts, large: npt.NDArray[np.int64], targets: npt.NDArray[np.float64], chosen: npt.NDArray[np.int64]
-) -> Counts:
-    """Put each group where the squared distance of the class counts from the targets then grows least."""
-    filled = np.zeros(targets.shape, np.int64)
+    counts: Counts,
+    large: npt.NDArray[np.int64],
+    targets: npt.NDArray[np.float64],
+    chosen: npt.NDArray[np.int64],
+    filled: Counts,
+) -> None:
+    """Put each group where the squared distance of the class counts from the targets then grows least.
+
+    What is chosen is written into ``chosen``, and added to ``filled``.
+    """
     for group in large:
         row = counts[group]
         growth = (row * (2 * (filled - targets) + row) / targets).sum(axis=1)
         chosen[group] = int(np.argmin(growth))
         filled[chosen[group]] += row
-    return filled
 
 
 def _deal(count: int, filled: Counts, targets: npt.NDArray[np.float64]) -> Counts:
@@ -221,11 +305,14 @@ def _covers(counts: Counts, chosen: npt.NDArray[np.int64], splits: int) -> bool:
 def _cover(
     counts: Counts,
     single: npt.NDArray[np.bool_],
+    held: npt.NDArray[np.bool_],
     chosen: npt.NDArray[np.int64],
     names: Sequence[str],
     labels: Sequence[str] | pd.Index,
 ) -> npt.NDArray[np.int64]:
     """Change as little as can be so that every class is in every split: a small integer program, solved exactly.
+
+    Groups that are held stay where they are.
 
     Raises:
         InputError: There is no such assignment.
@@ -234,10 +321,12 @@ def _cover(
     from scipy.sparse import csr_array, eye_array, kron
 
     splits = len(names)
-    free = ~single
+    free = ~single & ~held
     for label in range(len(labels)):
         # As many single images as there are splits can do all that singles can do.
-        free[np.flatnonzero(single & (counts[:, label] == 1))[:splits]] = True
+        free[np.flatnonzero(single & ~held & (counts[:, label] == 1))[:splits]] = True
+    if not free.any():
+        return chosen  # what is lacking then is said by the check of all splits
     fixed = np.array([(counts[~free & (chosen == split)].sum(axis=0) > 0) for split in range(splits)])
     groups = int(free.sum())
     stay = np.zeros((groups, splits))
@@ -254,6 +343,8 @@ def _cover(
         ],
     )
     if result.x is None:
+        if held.any():
+            return chosen
         few = min(range(len(labels)), key=lambda label: int((counts[:, label] > 0).sum()))
         raise InputError(
             f"no split keeps groups whole and has every class in {', '.join(names)}: class '{labels[few]}' is in "

@@ -1,7 +1,8 @@
 """What a stored model was trained on: kept with its version, so that a later test split can leave it out.
 
-Data grow between two trainings, and splits are drawn anew: an image that the champion learned from may lie in the
-challenger's test split. Scores on such images flatter the champion.
+Splits last between trainings (`assay.data.kept`), but they can be drawn anew, be given by the source, or the
+champion come from elsewhere: an image that it learned from may then lie in the challenger's test split. Scores on it
+flatter the champion.
 """
 
 from __future__ import annotations

@@ -16,14 +16,22 @@ from assay.storage.files import ObjectNotFound
 
 
 def ingest(
-    *, data: str, storage_root: str, name: str, config_fingerprint: str, skip_unchanged: bool, quality_path: str
+    *,
+    data: str,
+    storage_root: str,
+    name: str,
+    seed: int,
+    config_fingerprint: str,
+    skip_unchanged: bool,
+    quality_path: str,
 ) -> StepRecord:
     """Read the source; give the snapshot's URI, or an empty value where a model was trained from just this before.
 
     Args:
         data: Its section of the config, as `assay.config.write_brief` gives it.
         storage_root: Where snapshots are kept.
-        name: The model's.
+        name: The model's: its earlier snapshots decide the splits of what they held.
+        seed: Of the splits.
         config_fingerprint: Of `assay.registry.trained.config_fingerprint`.
         skip_unchanged: Give an empty value where neither data nor config nor code have changed.
         quality_path: Gets the report on the data.
@@ -35,7 +43,7 @@ def ingest(
     with step("ingest") as record:
         config = parse(DataConfig, data)
         record.metadata["data"] = config.fingerprint()
-        result = run(config, storage_root, Path(quality_path).parent / "snapshot")
+        result = run(config, storage_root, Path(quality_path).parent / "snapshot", name=name, seed=int(seed))
         shutil.copyfile(result.snapshot_dir / "quality.html", quality_path)
         record.metrics.update(result.metrics)
         record.metadata.update(snapshot=result.snapshot_uri, snapshot_fingerprint=result.fingerprint)

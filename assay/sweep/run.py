@@ -159,7 +159,8 @@ def prepare(config: RunConfig, folder: Path) -> Path:
     from assay.data.ingest import ingest
     from assay.data.preprocess import preprocess
 
-    snapshot = ingest(config.data, config.storage.root, folder / "snapshots")
+    given = config.data, config.storage.root, folder / "snapshots"
+    snapshot = ingest(*given, name=config.name, seed=config.seed)
     content = {"data": config.data.model_dump(mode="json"), "augment": config.augment.model_dump(mode="json")}
     depends = {**content, "seed": config.seed, "snapshot": snapshot.fingerprint}
     place = folder / hash_json({**depends, "code": sources_version(*DATA_SOURCES)})[:16]

@@ -63,7 +63,9 @@ def build_sweep_pipeline(settings: Settings | None = None, parallel: int = 4) ->
             return task
 
         with told(name, "sweep", settings, placed):
-            found = ingest_step(data=data, storage_root=root, name=name, config_fingerprint="", skip_unchanged=False)
+            found = ingest_step(
+                data=data, storage_root=root, name=name, seed=seed, config_fingerprint="", skip_unchanged=False
+            )
             snapshot = placed("ingest", found).set_caching_options(False).outputs["Output"]
             made = preprocess_step(data=data, snapshot=snapshot, seed=seed, runtime=runtime, code_version=code)
             dataset = placed("preprocess", made).outputs["dataset"]

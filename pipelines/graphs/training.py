@@ -143,6 +143,7 @@ def build_training_pipeline(
                 data=data,
                 storage_root=root,
                 name=name,
+                seed=seed,
                 config_fingerprint=system_config,
                 skip_unchanged=skip_unchanged,
             )

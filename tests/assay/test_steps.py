@@ -36,6 +36,7 @@ def ingest(folder: Path, source: str, *, skip_unchanged: bool = False) -> steps.
         data=write_brief(DataConfig(source=source)),
         storage_root=str(folder / "store"),
         name="tiny",
+        seed=0,
         config_fingerprint="0123",
         skip_unchanged=skip_unchanged,
         quality_path=str(folder / "quality.html"),

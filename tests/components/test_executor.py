@@ -112,7 +112,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(artifact_types, "_MINIO_LOCAL_MOUNT_PREFIX", f"{folder}/")
         backend = Backend(read_graph(folder / "graph.yaml"), folder)
-        made["ingest"] = backend.run("ingest", data=given["data"], skip_unchanged=True, **root, **mark)
+        made["ingest"] = backend.run("ingest", data=given["data"], seed=0.0, skip_unchanged=True, **root, **mark)
         snapshot = {"data": given["data"], "snapshot": made["ingest"]["parameterValues"]["Output"]}
         parts = [
             backend.run("preprocess-shard", index=index, count=2.0, **snapshot, **root, **common)["parameterValues"]
@@ -129,7 +129,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         made["promote"] = backend.run(
             "promote", config="", runtime="", seed=0, run_id="a-run", **mark, **root, **dataset, **judged
         )
-        made["ingest again"] = backend.run("ingest", data=given["data"], skip_unchanged=True, **root, **mark)
+        made["ingest again"] = backend.run("ingest", data=given["data"], seed=0.0, skip_unchanged=True, **root, **mark)
         told = {"state": "SUCCEEDED", "pipelineJobResourceName": "run/a-run", "error": {}}
         made["notify"] = backend.run("notify", name="tiny", run_id="run-1", public_url="", webhook="", status=told)
     return made
