@@ -171,7 +171,7 @@ def to_json(predictions: Sequence[Prediction], info: ModelInfo, name: str, versi
         "classes": info.classes,
         "positive_class": info.classes[info.positive_index],
         "threshold": info.threshold if len(info.classes) == 2 else None,
-        "temperature": info.temperature,
+        "calibration": info.calibration.model_dump(mode="json"),
         "dataset_fingerprint": info.dataset_fingerprint,
     }
     return json.dumps({"model": model, "predictions": rows}, indent=1, ensure_ascii=False) + "\n"

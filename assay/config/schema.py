@@ -373,7 +373,10 @@ class EvaluateConfig(Section):
     )
     threshold_target: float = Field(0.95, gt=0, lt=1, description="for sensitivity and specificity: the least value")
     threshold_value: float = Field(0.5, gt=0, lt=1, description="for fixed: the probability itself")
-    calibrate: bool = Field(True, description="fit a temperature on the validation split")
+    calibration: Literal["none", "temperature", "scaling", "isotonic"] = Field(
+        "scaling",
+        description="what is fitted to the probabilities on the validation split; class weights are taken off before",
+    )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of every interval")
     resamples: int = Field(2000, ge=100, le=100_000, description="bootstrap resamples, by group where there are groups")
     test_time_augmentation: bool = Field(

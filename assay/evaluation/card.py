@@ -58,6 +58,7 @@ def render_card(evaluation: Evaluation) -> str:
         verdict=words.report_verdict(evaluation),
         gap=words.gap(evaluation),
         calibration=words.calibration_in_words(evaluation),
+        fitted=words.fitted_in_words(evaluation),
         metrics=metrics,
         leaderboard=render_leaderboard(evaluation),
         limitations=words.limitations(evaluation),

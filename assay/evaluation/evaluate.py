@@ -18,7 +18,7 @@ from assay.errors import AssayError, InputError
 from assay.evaluation.predictions import eight_views, misfit, predict_split, uncalibrated, validation_probabilities
 from assay.evaluation.results import Candidate, CandidateComparison, Evaluation, GroupRow, Views
 from assay.hashing import hash_json
-from assay.measures.calibration import Temperature, apply_temperature, fit_temperature
+from assay.measures.calibration import FittedCalibration, fit_calibration
 from assay.measures.comparison import compare_samples, holm
 from assay.measures.delong import delong
 from assay.measures.intervals import Resampler, bootstrap_metrics, metric_intervals, wilson_interval
@@ -28,7 +28,7 @@ from assay.measures.recalibration import claims, recalibration
 from assay.measures.selection import own_noise, selection_optimism
 from assay.measures.thresholds import Threshold, choose_threshold
 from assay.models.artifact import load_model
-from assay.models.info import read_info
+from assay.models.info import ModelInfo, read_info
 from assay.observability.progress import log
 from assay.storage.files import new_folder
 
@@ -62,7 +62,7 @@ def evaluate(
 ) -> EvaluationResult:
     """Judge the candidates and write the report.
 
-    Temperature, threshold and the choice of the best candidate come from the validation split. Each candidate sees
+    Calibration, threshold and the choice of the best candidate come from the validation split. Each candidate sees
     the test split once.
 
     Args:
@@ -173,15 +173,15 @@ def _judge_candidate(config: EvaluateConfig, dataset: Dataset, test: Split, name
                 f"candidate {name}: {rows} of {len(raw)} answers on the {split.name} split are not numbers. "
                 "Its training diverged: lower the learning rate and train again."
             )
-    temperature, threshold = _choose(config, dataset, raw_valid)
+    fitted, threshold = _choose(config, dataset, raw_valid, model.info)
     value = None if threshold is None else threshold.value
-    valid = _score(dataset.valid, raw_valid, temperature.value, value, dataset.positive_index)
-    scored = _score(test, raw_test, temperature.value, value, dataset.positive_index)
+    valid = _score(dataset.valid, raw_valid, fitted, value, dataset.positive_index)
+    scored = _score(test, raw_test, fitted, value, dataset.positive_index)
     keras.backend.clear_session()
     return Candidate(
         name=name,
         info=uncalibrated(model).info,
-        temperature=temperature,
+        fitted=fitted,
         threshold=threshold,
         valid=valid,
         test=scored,
@@ -196,22 +196,20 @@ def _judge_candidate(config: EvaluateConfig, dataset: Dataset, test: Split, name
 
 
 def _choose(
-    config: EvaluateConfig, dataset: Dataset, raw_valid: npt.NDArray[np.float32]
-) -> tuple[Temperature, Threshold | None]:
+    config: EvaluateConfig, dataset: Dataset, raw_valid: npt.NDArray[np.float32], info: ModelInfo
+) -> tuple[FittedCalibration, Threshold | None]:
     labels = dataset.valid.labels
-    temperature = Temperature(1.0, math.nan, math.nan, "calibration is off")
-    if config.calibrate:
-        temperature = fit_temperature(labels, raw_valid)
+    fitted = fit_calibration(labels, raw_valid, config.calibration, info.calibration.prior_shift)
     if len(dataset.classes) != 2:
-        return temperature, None
-    scores = apply_temperature(raw_valid, temperature.value)[:, dataset.positive_index]
-    return temperature, choose_threshold(labels == dataset.positive_index, scores, config)
+        return fitted, None
+    scores = fitted.map.apply(raw_valid)[:, dataset.positive_index]
+    return fitted, choose_threshold(labels == dataset.positive_index, scores, config)
 
 
 def _score(
-    split: Split, raw: npt.NDArray[np.float32], temperature: float, threshold: float | None, positive_index: int
+    split: Split, raw: npt.NDArray[np.float32], fitted: FittedCalibration, threshold: float | None, positive_index: int
 ) -> Scored:
-    probabilities = apply_temperature(raw, temperature)
+    probabilities = fitted.map.apply(raw)
     return Scored(split.labels, probabilities, decide(probabilities, threshold, positive_index), positive_index)
 
 
@@ -312,7 +310,7 @@ def _views(
     resampler: Resampler,
     groups: npt.NDArray[Any] | None,
 ) -> Views | None:
-    """Judge the best candidate once more with its answers averaged over views, threshold and temperature anew."""
+    """Judge the best candidate once more with its answers averaged over views, threshold and calibration anew."""
     if not config.test_time_augmentation:
         return None
     count = len(eight_views(test.inputs[:1]))
@@ -322,9 +320,9 @@ def _views(
     model = load_model(folder)
     raw_valid = predict_split(model, dataset.valid.inputs, task=f"validation split, {count} views", views=True)
     raw_test = predict_split(model, test.inputs, task=f"test split, {count} views", views=True)
-    temperature, threshold = _choose(config, dataset, raw_valid)
+    fitted, threshold = _choose(config, dataset, raw_valid, model.info)
     value = None if threshold is None else threshold.value
-    scored = _score(test, raw_test, temperature.value, value, dataset.positive_index)
+    scored = _score(test, raw_test, fitted, value, dataset.positive_index)
     drawn = bootstrap_metrics({"views": scored}, resampler)["views"]
     metrics = point_metrics(scored)
     intervals = metric_intervals(scored, metrics.values, drawn, resampler, config.confidence)

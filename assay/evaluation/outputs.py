@@ -18,11 +18,11 @@ SCHEMA_VERSION = 1
 
 
 def write_best(evaluation: Evaluation, model_dir: Path, out_dir: Path) -> None:
-    """Copy the best candidate's artifact and set the threshold and temperature that validation gave."""
+    """Copy the best candidate's artifact and set the threshold and calibration that validation gave."""
     best = evaluation.best
     copy_model(model_dir, out_dir)
     threshold = None if best.threshold is None else best.threshold.value
-    update_info(out_dir, threshold=threshold, temperature=best.temperature.value)
+    update_info(out_dir, threshold=threshold, calibration=best.fitted.map)
 
 
 def write_files(evaluation: Evaluation, model_dir: Path, out_dir: Path) -> None:
@@ -146,11 +146,12 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
             "valid_specificity": threshold.specificity,
             "note": threshold.note,
         },
-        "temperature": {
-            "value": candidate.temperature.value,
-            "valid_log_loss_before": candidate.temperature.loss_before,
-            "valid_log_loss_after": candidate.temperature.loss_after,
-            "note": candidate.temperature.note,
+        "calibration": {
+            **candidate.fitted.map.model_dump(mode="json"),
+            "valid_log_loss_before": candidate.fitted.loss_before,
+            "valid_log_loss_after": candidate.fitted.loss_after,
+            "at_bound": list(candidate.fitted.at_bound),
+            "note": candidate.fitted.note,
         },
         "per_class": [dict(row) for row in candidate.per_class],
         "confusion": confusion_matrix(test.labels, test.predicted, len(candidate.info.classes)).tolist(),

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.data.dataset import Dataset, Split
+from assay.measures.calibration import Calibration
 from assay.models.artifact import LoadedModel
 from assay.models.info import ModelInfo
 from assay.observability.progress import Progress, log
@@ -43,12 +44,12 @@ def misfit(info: ModelInfo, dataset: Dataset, *, reordered: bool = False) -> str
 
 
 def uncalibrated(model: LoadedModel) -> LoadedModel:
-    """Return the model with its temperature taken off: the network's own probabilities."""
-    return LoadedModel(model.info.model_copy(update={"temperature": 1.0}), model.model)
+    """Return the model without its calibration: the network's own probabilities."""
+    return LoadedModel(model.info.model_copy(update={"calibration": Calibration()}), model.model)
 
 
 def predict_split(model: LoadedModel, inputs: Any, *, task: str = "predict", views: bool = False) -> Probabilities:
-    """Return the network's own probabilities, without temperature.
+    """Return the network's own probabilities, uncalibrated.
 
     Args:
         model: The model.

@@ -28,8 +28,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_CLASSES_DRAWN = 8
 MOST_CONFUSION_CLASSES = 24
 MOST_GROUPS_SHOWN = 30
-# Of the logarithm of the temperature: less than this is not worth a second curve.
-SMALL_CHANGE = 0.03
+# Of the probabilities: less than this is not worth a second curve.
+SMALL_CHANGE = 0.01
 # By (truly positive, decided positive).
 OUTCOMES = {
     (True, True): "found",
@@ -342,15 +342,13 @@ def _calibration(evaluation: Evaluation) -> dict[str, Any]:
     raw = claims(replace(best.test, probabilities=best.raw_test))
     claim = evaluation.positive_class if evaluation.binary else "the class decided"
     confidence = evaluation.config.confidence
-    changed = abs(math.log(best.temperature.value)) > SMALL_CHANGE
+    changed = bool(np.abs(best.test.probabilities - best.raw_test).max() > SMALL_CHANGE)
     before = reliability_curve(*raw, confidence=confidence) if changed else []
     figure = plots.calibration_figure(before, reliability_curve(happened, claimed, confidence=confidence), claim)
     return {
         "figure": figure,
         "found": words.calibration_in_words(evaluation),
-        "temperature": best.temperature,
-        "changed": changed,
-        "bound": words.temperature_at_its_bound(best.temperature),
+        "fitted": words.fitted_in_words(evaluation),
     }
 
 

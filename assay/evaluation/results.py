@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from assay.config import EvaluateConfig
 from assay.data.dataset import Dataset, ShardedArray
-from assay.measures.calibration import Temperature
+from assay.measures.calibration import FittedCalibration
 from assay.measures.comparison import PairedDifference
 from assay.measures.interval import Interval
 from assay.measures.intervals import Resampler
@@ -31,7 +31,7 @@ class Candidate:
     Attributes:
         name: What it was handed in as: baseline, search, finetune...
         info: Of its artifact.
-        temperature: Fitted on the validation split (1 where calibration is off).
+        fitted: What is done to its probabilities: the prior's shift, and what the validation split gave.
         threshold: Chosen on the validation split; None for more than two classes.
         valid: Its answers on the validation split, calibrated and decided.
         test: The same on the test split.
@@ -47,7 +47,7 @@ class Candidate:
 
     name: str
     info: ModelInfo
-    temperature: Temperature
+    fitted: FittedCalibration
     threshold: Threshold | None
     valid: Scored
     test: Scored
@@ -71,10 +71,19 @@ class Candidate:
             values[f"val_{name}"] = self.valid_metrics.values[name]
         if self.threshold is not None:
             values["threshold"] = self.threshold.value
-        values["temperature"] = self.temperature.value
+        values |= self._fitted_metrics()
         if self.calibration is not None:
             values |= self.calibration.metrics("test_calibration")
         return {name: float(value) for name, value in values.items() if math.isfinite(value)}
+
+    def _fitted_metrics(self) -> dict[str, float]:
+        """Return slope and intercept of the log odds of the class to detect; of more classes nothing."""
+        found = self.fitted.map
+        if len(self.info.classes) != 2 or found.curves:
+            return {}
+        slopes, intercepts = found.slopes or (1.0, 1.0), found.intercepts or (0.0, 0.0)
+        sign = 1 if self.info.positive_index == 1 else -1
+        return {"fitted_slope": slopes[1], "fitted_intercept": sign * (intercepts[1] - intercepts[0])}
 
 
 @dataclass(frozen=True)

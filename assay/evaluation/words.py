@@ -10,7 +10,6 @@ import numpy as np
 from assay.augmentation.operations import policy_in_words
 from assay.config import Policy
 from assay.evaluation.results import Candidate, Evaluation
-from assay.measures.calibration import HOTTEST, Temperature
 from assay.measures.recalibration import Recalibration, claims
 from assay.models.info import ModelInfo
 from assay.pages.numbers import interval_of, p_value, percent, score, signed
@@ -333,14 +332,53 @@ def _for_example(evaluation: Evaluation, found: Recalibration) -> str:
     return f" Of {evaluation.unit} given {high:.2f}, about {100 * true:.0f} in 100 are {what}."
 
 
-def temperature_at_its_bound(temperature: Temperature) -> str:
-    """Return what it means that the temperature is the highest allowed, or an empty text."""
-    if temperature.value < 0.98 * HOTTEST:
-        return ""
+def fitted_in_words(evaluation: Evaluation) -> list[str]:
+    """Say how the reported probabilities were made of the network's own, and of a parameter at its bound that it is."""
+    best, fitted = evaluation.best, evaluation.best.fitted
+    sentences = []
+    if fitted.map.prior_shift:
+        sentences.append(_shift_in_words(evaluation, fitted.map.prior_shift))
+    if fitted.map.method == "none":
+        return [*sentences, _sentence(fitted.note)]
+    numbers_of = best.flat_metrics()
+    slopes = fitted.map.slopes
+    if fitted.map.curves:
+        what = f"a rising curve of {max(map(len, fitted.map.curves))} corners (isotonic)"
+    elif fitted.map.method == "temperature":
+        what = f"a temperature of {1 / slopes[0]:.3f}"
+    elif evaluation.binary:
+        what = (
+            f"slope {numbers_of['fitted_slope']:.2f} and intercept {numbers_of['fitted_intercept']:+.2f} of the "
+            "log odds"
+        ).replace("-", "−")
+    elif max(slopes) > min(slopes):
+        what = f"a slope ({min(slopes):.2f} to {max(slopes):.2f}) and an intercept of each class (vector scaling)"
+    else:
+        what = f"a slope of {slopes[0]:.2f} and an intercept of each class"
+    sentences.append(
+        f"Fitted on the validation split: {what}; the log loss there went from {score(fitted.loss_before)} to "
+        f"{score(fitted.loss_after)}."
+    )
+    if fitted.note:
+        sentences.append(_sentence(fitted.note))
+    for bound in fitted.at_bound:
+        sentences.append(
+            f"{_sentence(bound)[:-1]}: the fit would have gone further, so the scores say next to nothing there or "
+            "the network has hardly begun to learn. Do not use the probabilities."
+        )
+    return sentences
+
+
+def _shift_in_words(evaluation: Evaluation, shift: tuple[float, ...]) -> str:
+    if evaluation.binary:
+        positive = evaluation.dataset.positive_index
+        factor = math.exp(shift[positive] - shift[1 - positive])
+        what = f"the odds of {evaluation.positive_class} by {factor:.3g}"
+        return f"Training multiplied {what} (class weights); that is divided out."
+    factors = [math.exp(value) for value in shift]
     return (
-        f"The temperature is at its upper bound of {HOTTEST:g}: no division of the logits made the probabilities "
-        "right, and what is left of them says next to nothing. Training with class weights does this, or a model "
-        "that has learnt nothing."
+        f"Training multiplied the odds of the classes by {min(factors):.3g} to {max(factors):.3g} (class weights); "
+        "that is divided out."
     )
 
 
@@ -371,7 +409,7 @@ def limitations(evaluation: Evaluation) -> list[str]:
         f"on {evaluation.unit} of another hospital, scanner or stain.",
         f"The intervals are over test {evaluation.unit} (another sample of the same kind). They do not cover another "
         "training run of the same model: repeat it with other seeds for that.",
-        "The threshold and the temperature count as given; that they were chosen on a validation split of "
+        "The threshold and the calibration count as given; that they were chosen on a validation split of "
         f"{sum(dataset.counts['valid'].values()):,} {evaluation.unit} adds uncertainty that the intervals leave out.",
     ]
     if not _grouped(evaluation):

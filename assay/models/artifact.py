@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from assay.errors import AssayError, DamagedError, InputError
 from assay.hashing import hash_file, hash_folder
-from assay.measures.calibration import apply_temperature
+from assay.measures.calibration import Calibration
 from assay.models.info import INFO_FILE, KERAS_FILE, SAVED_MODEL_DIR, ModelInfo, read_info
 from assay.storage.files import new_file
 
@@ -68,7 +68,7 @@ class LoadedModel:
         for start in range(0, count, batch_size):
             batch = np.asarray(inputs[start : start + batch_size])
             out[start : start + len(batch)] = probabilities(self.model.predict_on_batch(batch))
-        return apply_temperature(out, self.info.temperature)
+        return self.info.calibration.apply(out)
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the decided class of each row; see `ModelInfo.decide`."""
@@ -134,13 +134,15 @@ def load_model(model_dir: Path) -> LoadedModel:
     return LoadedModel(info, model)
 
 
-def update_info(model_dir: Path, *, threshold: float | None = None, temperature: float | None = None) -> ModelInfo:
-    """Set the threshold and the temperature of a stored model; the serving signature follows, or is written.
+def update_info(
+    model_dir: Path, *, threshold: float | None = None, calibration: Calibration | None = None
+) -> ModelInfo:
+    """Set the threshold and the calibration of a stored model; the serving signature follows, or is written.
 
     Args:
         model_dir: The folder that `save_model` wrote.
-        threshold: Probability of the positive class, 0..1, after the temperature; None: as it is.
-        temperature: Above 0; None: as it is.
+        threshold: Probability of the positive class, 0..1, after the calibration; None: as it is.
+        calibration: For as many classes; None: as it is.
 
     Returns:
         The info as stored.
@@ -149,13 +151,14 @@ def update_info(model_dir: Path, *, threshold: float | None = None, temperature:
         InputError: A value is out of range, or the folder holds no whole model.
     """
     loaded = load_model(model_dir)
-    changes = {"threshold": threshold, "temperature": temperature}
+    changes = {"threshold": threshold, "calibration": calibration}
     values = loaded.info.model_dump() | {key: value for key, value in changes.items() if value is not None}
     try:
         info = ModelInfo.model_validate(values)
     except ValidationError as error:
         raise InputError(
-            f"{model_dir}: threshold must lie in 0..1 and temperature above 0. Received: {threshold}, {temperature}."
+            f"{model_dir}: threshold must lie in 0..1 and calibration be for {len(loaded.info.classes)} classes. "
+            f"Received: {threshold}, {calibration}."
         ) from error
     if info == loaded.info and info.served_sha256:
         return info

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from assay.errors import DamagedError, InputError
 from assay.hashing import code_version
+from assay.measures.calibration import Calibration
 
 INFO_FILE = "model.json"
 KERAS_FILE = "model.keras"
@@ -42,7 +43,9 @@ class ModelInfo(BaseModel):
     missing: Literal["error", "mean", "interpolate"] = Field("error", description="filling of missing sensor values")
     channel_means: tuple[float, ...] = Field((), description="of the training split, for missing sensor values")
     threshold: float = Field(0.5, ge=0, le=1, description="of two classes: positive at this probability or above")
-    temperature: float = Field(1.0, gt=0, description="logits are divided by it; 1: as trained")
+    calibration: Calibration = Field(
+        default_factory=Calibration, description="from the network's probabilities to those reported"
+    )
     config: dict[str, Any] = Field(default_factory=dict, description="the resolved config of the run")
     dataset_fingerprint: str = ""
     code_version: str = Field(default_factory=code_version)
@@ -60,6 +63,8 @@ class ModelInfo(BaseModel):
             raise ValueError(f"input_shape of {self.kind} models is H,W,C or T,C. Received: {self.input_shape}")
         if self.missing != "error" and len(self.channel_means) != self.input_shape[-1]:
             raise ValueError(f"channel_means needs a value for each channel. Received: {self.channel_means}")
+        if self.calibration.classes - {len(self.classes)}:
+            raise ValueError(f"calibration needs a value for each of {len(self.classes)} classes: {self.calibration}")
         if self.positive_index == -1:
             object.__setattr__(self, "positive_index", len(self.classes) - 1)
         return self

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from assay.config import DataConfig
 from assay.data.samples import WHOLE_RANGE, Rendering
+from assay.measures.calibration import Calibration, Curve
 from assay.measures.metrics import SMALLEST_PROBABILITY
 from assay.models.encoded import is_deep_png, is_jpeg, is_png, refusal
 
@@ -35,7 +36,7 @@ def serving_functions(model: keras.Model, info: ModelInfo) -> dict[str, Any]:
 
     Args:
         model: Raw values in, probabilities out.
-        info: Gives shape, colour mode, temperature, threshold and classes; all become constants of the graph.
+        info: Gives shape, colour mode, calibration, threshold and classes; all become constants of the graph.
     """
     if info.kind == "sensor":
         signature = [tf.TensorSpec([None, *info.input_shape], tf.float32, name="windows")]
@@ -142,13 +143,49 @@ def _rounded(values: tf.Tensor) -> tf.Tensor:
 
 
 def _answer(model: keras.Model, info: ModelInfo, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-    outputs = tf.cast(model(inputs, training=False), tf.float32)
+    # What is done to probabilities is done in the precision that `Calibration.apply` has.
+    outputs = tf.cast(tf.cast(model(inputs, training=False), tf.float32), tf.float64)
     if outputs.shape[-1] == 1:
         outputs = tf.concat([1.0 - outputs, outputs], axis=1)
-    probabilities = tf.nn.softmax(tf.math.log(tf.maximum(outputs, SMALLEST_PROBABILITY)) / info.temperature)
+    probabilities = tf.cast(_calibrated(info.calibration, outputs), tf.float32)
     if len(info.classes) == 2:
         positive = probabilities[:, info.positive_index] >= info.threshold
         decided = tf.where(positive, info.positive_index, 1 - info.positive_index)
     else:
         decided = tf.argmax(probabilities, axis=1)
     return {"probabilities": probabilities, "labels": tf.gather(tf.constant(info.classes), decided)}
+
+
+def _calibrated(calibration: Calibration, probabilities: tf.Tensor) -> tf.Tensor:
+    """Do in the graph what `Calibration.apply` does; float64 (N, K) both."""
+    if calibration.is_identity:
+        return probabilities
+    logs = tf.math.log(tf.maximum(probabilities, SMALLEST_PROBABILITY))
+    if calibration.prior_shift:
+        logs = tf.nn.log_softmax(logs - tf.constant(calibration.prior_shift, tf.float64))
+    if calibration.curves:
+        odds = _log_odds(logs)
+        along = [_along(curve, odds[:, index]) for index, curve in enumerate(calibration.curves)]
+        logs = tf.math.log_sigmoid(tf.stack(along, axis=1))
+    if calibration.slopes:
+        logs *= tf.constant(calibration.slopes, tf.float64)
+    if calibration.intercepts:
+        logs += tf.constant(calibration.intercepts, tf.float64)
+    return tf.nn.softmax(logs)
+
+
+def _log_odds(logs: tf.Tensor) -> tf.Tensor:
+    if logs.shape[1] == 2:
+        return logs - logs[:, ::-1]
+    return logs - tf.math.log(tf.maximum(-tf.math.expm1(tf.minimum(logs, 0.0)), SMALLEST_PROBABILITY))
+
+
+def _along(curve: Curve, values: tf.Tensor) -> tf.Tensor:
+    at, to = (tf.constant(axis, tf.float64) for axis in zip(*curve, strict=True))
+    if len(curve) == 1:
+        return values - at[0] + to[0]
+    inside = tf.clip_by_value(values, at[0], at[-1])
+    left = tf.clip_by_value(tf.searchsorted(at, inside, side="right") - 1, 0, len(curve) - 2)
+    x, y = tf.gather(at, left), tf.gather(to, left)
+    slope = (tf.gather(to, left + 1) - y) / (tf.gather(at, left + 1) - x)
+    return y + slope * (inside - x) + (values - inside)

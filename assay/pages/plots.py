@@ -171,8 +171,8 @@ def calibration_figure(before: Sequence[ReliabilityBin], after: Sequence[Reliabi
     chart.segment((0, 0), (1, 1), "diagonal")
     legend = [("s1", "as reported, with the interval of each frequency")]
     if before:
-        chart.line([(point.claimed, point.observed) for point in before], "s5 dashed", "before the temperature")
-        legend.append(("s5 dashed", "before the temperature"))
+        chart.line([(point.claimed, point.observed) for point in before], "s5 dashed", "the network's own")
+        legend.append(("s5 dashed", "the network's own"))
     for point in after:
         chart.segment((point.claimed, point.low), (point.claimed, point.high), "whisker s1")
     chart.line([(point.claimed, point.observed) for point in after], "s1 main", "as reported")

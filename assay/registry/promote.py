@@ -18,7 +18,6 @@ from assay.errors import AssayError, InputError
 from assay.evaluation.evaluate import group_labels
 from assay.evaluation.predictions import misfit, predict_split
 from assay.hashing import code_version
-from assay.measures.calibration import apply_temperature
 from assay.measures.interval import Interval
 from assay.measures.metrics import METRICS, Scored
 from assay.models.artifact import load_model
@@ -257,7 +256,7 @@ class _Contest:
         apply_runtime(self.runtime, self.seed)
         model = load_model(model_dir)
         raw = predict_split(model, self.test.inputs, task="score the champion on the test split")
-        probabilities = apply_temperature(raw, model.info.temperature)
+        probabilities = model.info.calibration.apply(raw)
         order = np.array([model.info.classes.index(name) for name in self.dataset.classes])
         decided = np.argsort(order)[model.decide(probabilities)]
         return Scored(self.test.labels, probabilities[:, order], decided, self.dataset.positive_index)

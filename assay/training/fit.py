@@ -107,6 +107,7 @@ def fit(
         )
         forward = Forward(judged_model or model, jit=jit)
         _resume(run, checkpoint, on_epoch)
+        history.prior_shift = run.prior_shift
         if history.ended is None:
             _train(run, step, forward, train, valid, runtime, checkpoint, on_epoch)
         run.take_best()

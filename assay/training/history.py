@@ -60,6 +60,7 @@ class History:
         step_seconds: Of that, in steps.
         feature_seconds: Before that, in computing the features of frozen layers.
         images: Training images seen.
+        prior_shift: What the objective adds to the log odds of each class; see `assay.training.metrics.prior_shift`.
     """
 
     phase: str
@@ -74,6 +75,7 @@ class History:
     step_seconds: float = 0.0
     feature_seconds: float = 0.0
     images: int = 0
+    prior_shift: tuple[float, ...] = ()
 
     def end(self, ending: Ending, message: str) -> None:
         """Note what ended the phase, and that in words."""

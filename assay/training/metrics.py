@@ -22,6 +22,22 @@ def class_weights(config: TrainConfig, counts: Array) -> npt.NDArray[np.float64]
     return counts.sum() / (len(counts) * np.maximum(counts, 1))
 
 
+def prior_shift(config: TrainConfig, counts: Array) -> tuple[float, ...]:
+    """Return what the training objective adds to the log odds of each class (K,); empty where it adds nothing.
+
+    The network with the least loss gives probabilities in proportion to the factor in the loss times the true
+    probability: the objective moves the prior by a known amount, and `assay.measures.calibration` takes it off.
+    Whatever else of the objective moves the prior belongs here.
+
+    Args:
+        config: Of the training.
+        counts: Training cases of each class, int (K,).
+    """
+    if config.class_weights == "none":
+        return ()
+    return tuple(float(value) for value in np.log(class_weights(config, counts)))
+
+
 def validation_metrics(labels: Array, probabilities: Array) -> dict[str, float]:
     """Return loss, accuracy and AUC of predictions, exact over the whole split.
 

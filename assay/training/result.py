@@ -13,6 +13,7 @@ import numpy as np
 
 from assay.config import ModelConfig, Policy, Section
 from assay.data.dataset import Dataset
+from assay.measures.calibration import Calibration
 from assay.models.artifact import save_model
 from assay.models.info import ModelInfo
 from assay.models.summary import count_parameters
@@ -87,6 +88,7 @@ def write_result(trained: Trained, dataset: Dataset, out_dir: Path) -> TrainingR
     predicted = forward.probabilities(dataset.valid.inputs)
     metrics = _metrics(trained, dataset, forward, predicted)
     out_dir.mkdir(parents=True, exist_ok=True)
+    kept = kept_phase(trained.histories)
     info = ModelInfo(
         name=trained.model_config.name,
         classes=dataset.classes,
@@ -104,6 +106,7 @@ def write_result(trained: Trained, dataset: Dataset, out_dir: Path) -> TrainingR
             "seed": trained.seed,
             "precision": trained.precision,
         },
+        calibration=Calibration(prior_shift=() if kept is None else kept.prior_shift),
         dataset_fingerprint=dataset.fingerprint,
         weights_hash=trained.weights_hash,
     )

@@ -17,7 +17,7 @@ from assay.training.callbacks import Best, NotLearning, Watch
 from assay.training.checkpoint import TrainingState
 from assay.training.history import History
 from assay.training.inputs import Batches
-from assay.training.metrics import class_weights
+from assay.training.metrics import class_weights, prior_shift
 from assay.training.optimizers import build_optimizer, schedule_of
 
 Array = npt.NDArray[Any]
@@ -63,6 +63,7 @@ class RunState:
         classes = max(2, model.output_shape[-1])
         counts = np.bincount(train.labels, minlength=classes)
         self.class_weights = class_weights(config, counts)
+        self.prior_shift = prior_shift(config, counts)
         self.watch = Watch(
             config.callbacks,
             Best(history.monitor, history.best_value, history.best_loss),

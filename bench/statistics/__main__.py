@@ -7,14 +7,12 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 
-from bench.statistics.page import to_page
-from bench.statistics.simulate import cells, coverage, false_promotions, power
+from bench.statistics.page import METHODS, replaced
+from bench.statistics.sections import SECTIONS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "statistics.md"
-LOOKS = (1, 12, 52)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,20 +21,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=1000, help="data sets a cell")
     parser.add_argument("--workers", type=int, default=None, help="processes; default: the cores there are")
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--only", choices=SECTIONS, help="write this section anew and leave the others as they are")
     chosen = parser.parse_args(arguments)
-    started, found = time.monotonic(), []
+    started = time.monotonic()
     with ProcessPoolExecutor(chosen.workers) as pool:
-        for number, one in enumerate(pool.map(partial(coverage, rounds=chosen.rounds), cells()), start=1):
-            found.append(one)
-            print(f"{number} of {len(cells())} kinds of data sets", end="\r", file=sys.stderr, flush=True)
-        promotions = {
-            (retrainings, one_test_set): false_promotions(retrainings, 20 * chosen.rounds, one_test_set=one_test_set)
-            for retrainings in LOOKS
-            for one_test_set in (True, False)
-        }
-        powers = {look: power(0.02, 0.93, 1000, look, chosen.rounds) for look in LOOKS}
-    chosen.page.write_text(to_page(found, promotions, powers, chosen.rounds), encoding="utf-8")
-    print(f"\nwrote {chosen.page.name} in {time.monotonic() - started:.0f} s", file=sys.stderr)
+        written = []
+        for name, section in SECTIONS.items():
+            if chosen.only in (None, name):
+                written.append(section(chosen.rounds, pool))
+                print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    methods = METHODS.read_text(encoding="utf-8")
+    page = chosen.page.read_text(encoding="utf-8") if chosen.only else ""
+    text = replaced(page, methods, written) if chosen.only else "\n".join([methods, *written])
+    chosen.page.write_text(text, encoding="utf-8")
+    print(f"wrote {chosen.page.name}", file=sys.stderr)
     return 0
 
 

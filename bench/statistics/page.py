@@ -12,15 +12,19 @@ WIDEST = 1.5
 METHODS = Path(__file__).with_name("methods.md")
 
 
-def to_page(
-    found: Sequence[Coverage],
-    promotions: Mapping[tuple[int, bool], Mapping[str, float]],
-    powers: Mapping[int, float],
-    rounds: int,
-) -> str:
-    """Return the page."""
-    lines = [METHODS.read_text(encoding="utf-8")]
-    lines += [
+def replaced(page: str, methods: str, sections: Sequence[str]) -> str:
+    """Return the page with the methods and the given sections in place of those of the same headings."""
+    standing = ["## " + part for part in page.split("\n## ")[1:]]
+    for section in sections:
+        heading = section.split("\n", 1)[0]
+        at = next((index for index, one in enumerate(standing) if one.startswith(heading + "\n")), None)
+        standing = [*standing, section] if at is None else [*standing[:at], section, *standing[at + 1 :]]
+    return "\n".join([methods, *(section.rstrip("\n") + "\n" for section in standing)])
+
+
+def coverage_page(found: Sequence[Coverage], rounds: int) -> str:
+    """Return what intervals cover."""
+    lines = [
         "## What 95% intervals cover",
         "",
         f"{rounds:,} data sets a row; a group has {MEAN_SIZE} cases in the mean, which share {CORRELATION:.0%} of "
@@ -30,19 +34,23 @@ def to_page(
     ]
     lines += _areas([one for one in found if one.cell.metric == "auc"])
     lines += _proportions([one for one in found if one.cell.metric == "proportion"])
-    lines += [
+    return "\n".join(lines)
+
+
+def promotion_page(promotions: Mapping[tuple[int, bool], Mapping[str, float]], powers: Mapping[int, float]) -> str:
+    """Return how often a model that is no better is promoted."""
+    lines = [
         "## Promotion of a model that is no better",
         "",
         "Chance of at least one promotion when each challenger is as good as the champion; target: at most 0.05.",
         "",
-        "| comparisons | test set | level spent over looks | 5% at each look |",
-        "|---|---|---|---|",
-        *(
-            f"| {count} | {'one' if shared else 'fresh each time'} | {row['spent over looks']:.3f} | "
-            f"{row['at each look']:.3f} |"
-            for (count, shared), row in promotions.items()
+        *table(
+            ["comparisons", "test set", "level spent over looks", "5% at each look"],
+            [
+                [count, "one" if shared else "fresh each time", row["spent over looks"], row["at each look"]]
+                for (count, shared), row in promotions.items()
+            ],
         ),
-        "",
         "What that costs: the chance that a challenger with 0.02 more AUC than a champion of 0.93 is promoted, on "
         "1,000 independent test images: "
         + ", ".join(f"{value:.2f} at look {look}" for look, value in powers.items())
@@ -50,6 +58,16 @@ def to_page(
         "",
     ]
     return "\n".join(lines)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Return a Markdown table and an empty line; numbers with a fraction get three digits."""
+    shown = [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    return ["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *map(_line, shown), ""]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _areas(found: Sequence[Coverage]) -> list[str]:

@@ -108,7 +108,7 @@ def print_version(console: Console, storage: str, name: str, number: str | None)
         **({"positive class": info.classes[info.positive_index]} if len(info.classes) == 2 else {}),
         "input": " x ".join(map(str, info.input_shape)),
         "threshold": f"{info.threshold:.4f}",
-        "temperature": f"{info.temperature:.4f}",
+        "calibration": info.calibration.method,
         "dataset": info.dataset_fingerprint,
         "code": info.code_version,
         "weights": info.weights_hash,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.statistics.__main__ import main
+from bench.statistics.page import replaced
 from bench.statistics.simulate import cells, false_promotions, power
 
 
@@ -25,3 +26,8 @@ def test_a_level_spent_over_looks_holds_where_the_whole_level_each_time_does_not
 def test_a_larger_gain_is_found_more_often_and_an_early_look_finds_more() -> None:
     assert power(0.03, 0.9, 400, 1, 200) > power(0.0, 0.9, 400, 1, 200)
     assert power(0.03, 0.9, 400, 1, 200) >= power(0.03, 0.9, 400, 52, 200)
+
+
+def test_one_section_is_written_anew_and_the_others_stay() -> None:
+    page = replaced("methods\n\n## A\n\nold\n\n## B\n\nstays\n", "new methods\n", ["## A\n\nnew\n", "## C\n\nmore\n"])
+    assert page == "new methods\n\n## A\n\nnew\n\n## B\n\nstays\n\n## C\n\nmore\n"

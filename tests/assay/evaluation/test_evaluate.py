@@ -64,7 +64,8 @@ def test_the_best_model_serves_what_was_judged(evaluated, grouped, candidates):
     metrics, frame = _read(out, "metrics.json"), pd.read_parquet(out / "predictions.parquet")
     model = load_model(out / "best")
     assert model.info.threshold == pytest.approx(metrics["threshold"])
-    assert model.info.temperature == pytest.approx(metrics["temperature"])
+    assert model.info.calibration.slopes == pytest.approx([metrics["fitted_slope"]] * 2)
+    assert model.info.calibration.intercepts == pytest.approx([0.0, metrics["fitted_intercept"]])
     probabilities = model.predict(grouped.open_test().inputs)
     assert probabilities[:, 1] == pytest.approx(frame["search:tumor"].to_numpy(), abs=1e-5)
     assert load_model(candidates["search"]).info.threshold == 0.5, "the candidate itself is left as it is"
@@ -95,7 +96,7 @@ def test_the_same_seed_writes_the_same_comparison(evaluated, grouped, candidates
 
 
 def test_the_test_split_decides_nothing(evaluated, grouped, candidates, tmp_path, quick, runtime):
-    """With other labels in the test split, best model, threshold and temperature stay."""
+    """With other labels in the test split, best model, threshold and calibration stay."""
     turned = tmp_path / "dataset"
     shutil.copytree(grouped.root, turned)
     for file in (turned / "test").glob("labels-*.npy"):
@@ -105,7 +106,7 @@ def test_the_test_split_decides_nothing(evaluated, grouped, candidates, tmp_path
     result = evaluate(config, turned, candidates, tmp_path / "out", 0, runtime)
     honest, _ = evaluated
     assert result.best == honest.best
-    for name in ("threshold", "temperature", "val_auc"):
+    for name in ("threshold", "fitted_slope", "fitted_intercept", "val_auc"):
         assert result.metrics[name] == honest.metrics[name]
     assert result.metrics["test_auc"] == pytest.approx(1 - honest.metrics["test_auc"])
 
@@ -162,11 +163,11 @@ def test_views_are_an_extra_line_and_change_nothing_else(evaluated, grouped, can
 
 
 def test_calibration_may_be_off_and_the_threshold_fixed(grouped, candidates, tmp_path, quick, runtime):
-    config = EvaluateConfig(**(quick | {"calibrate": False, "threshold": "fixed", "threshold_value": 0.3}))
+    config = EvaluateConfig(**(quick | {"calibration": "none", "threshold": "fixed", "threshold_value": 0.3}))
     result = evaluate(config, grouped.root, {"search": candidates["search"]}, tmp_path / "out", 0, runtime)
-    assert (result.metrics["temperature"], result.metrics["threshold"]) == (1.0, 0.3)
+    assert (result.metrics["fitted_slope"], result.metrics["threshold"]) == (1.0, 0.3)
     info = load_model(tmp_path / "out" / "best").info
-    assert (info.temperature, info.threshold) == (1.0, 0.3)
+    assert (info.calibration.is_identity, info.threshold) == (True, 0.3)
 
 
 def test_nothing_to_evaluate_is_said(grouped, tmp_path, runtime):

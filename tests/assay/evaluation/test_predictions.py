@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 
 from assay.evaluation.predictions import eight_views, predict_split, uncalibrated, validation_probabilities
+from assay.measures.calibration import Calibration
 from assay.models.artifact import LoadedModel, load_model
 
 
@@ -38,9 +39,9 @@ def test_probabilities_of_another_model_or_other_cases_are_not_believed(candidat
     assert "is not of this model" in capsys.readouterr().out
 
 
-def test_the_temperature_is_left_off(candidates, grouped):
+def test_the_calibration_is_left_off(candidates, grouped):
     model = load_model(candidates["search"])
-    hot = LoadedModel(model.info.model_copy(update={"temperature": 3.0}), model.model)
+    hot = LoadedModel(model.info.model_copy(update={"calibration": Calibration(slopes=(0.3, 0.3))}), model.model)
     inputs = grouped.valid.inputs[:8]
     assert np.abs(predict_split(hot, inputs) - model.predict(inputs)).max() < 1e-6
     assert np.abs(hot.predict(inputs) - uncalibrated(hot).predict(inputs)).max() > 1e-3

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit
 
 from assay.evaluation import words
-from assay.measures.calibration import Temperature
+from assay.measures.calibration import Calibration, FittedCalibration
 from assay.measures.interval import Interval
 from assay.measures.metrics import Scored
 from assay.measures.recalibration import claims, recalibration
@@ -89,9 +89,16 @@ def test_probabilities_that_are_right_are_called_wrong_in_one_report_of_twenty(e
     assert sum("do not speak against the probabilities" in text for text in said) == 60 - wrong
 
 
-def test_a_temperature_at_its_bound_is_said_to_be(evaluation):
-    assert "at its upper bound of 20" in words.temperature_at_its_bound(Temperature(19.9, 0.7, 0.69))
-    assert words.temperature_at_its_bound(Temperature(2.0, 0.7, 0.6)) == ""
+def test_how_probabilities_were_made_is_said_and_a_bound_too(evaluation):
+    assert re.search(
+        r"Fitted on the validation split: slope \d\.\d\d and intercept [+−]\d", words.fitted_in_words(evaluation)[0]
+    )
+    found = Calibration(prior_shift=(0.0, 2.0), method="temperature", slopes=(0.05, 0.05))
+    fitted = FittedCalibration(found, 0.7, 0.69, at_bound=("the temperature is at its upper bound of 20",))
+    shift, temperature, bound = words.fitted_in_words(_with(evaluation, fitted=fitted))
+    assert shift == "Training multiplied the odds of tumor by 7.39 (class weights); that is divided out."
+    assert "a temperature of 20.000; the log loss there went from 0.700 to 0.690." in temperature
+    assert bound.startswith("The temperature is at its upper bound of 20: the fit would have gone further")
 
 
 def test_a_chosen_validation_score_is_said_to_flatter(evaluation):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import keras
@@ -17,7 +18,7 @@ import tensorflow as tf
 from assay.data.images import decode
 from assay.errors import InputError
 from assay.hashing import hash_folder
-from assay.measures.calibration import apply_temperature
+from assay.measures.calibration import Calibration
 from assay.models.artifact import copy_model, load_model, save_model, update_info
 from assay.models.info import ModelInfo, read_info
 
@@ -97,7 +98,11 @@ def test_other_files_of_the_folder_stay_and_nothing_temporary_does(tmp_path: Pat
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
 def test_the_serving_signature_agrees_with_predict_on_the_same_files(tmp_path: Path, suffix: str) -> None:
-    save_model(random_model(), tmp_path, info_for(temperature=1.7))
+    save_model(
+        random_model(),
+        tmp_path,
+        info_for(calibration=Calibration(prior_shift=(0.3, 1.2), slopes=(0.6, 0.6), intercepts=(0.0, 0.4))),
+    )
     files = [encode(smooth_images(3, 30 + i, 50 - i)[i], suffix) for i in range(3)]
     loaded = load_model(tmp_path)
     pixels = np.stack([decode(data, "rgb", SHAPE[:2], 10_000) for data in files])
@@ -107,9 +112,20 @@ def test_the_serving_signature_agrees_with_predict_on_the_same_files(tmp_path: P
     assert np.ptp(expected[:, 0]) > 0.02, "the images must differ for the comparison to mean something"
 
 
-def test_sensor_models_serve_float_windows(tmp_path: Path) -> None:
+FOUR = np.linspace(0.0, 1.0, 4)
+CALIBRATIONS = {
+    "temperature": Calibration(slopes=(2.0,) * 4),
+    "scaling": Calibration(prior_shift=tuple(FOUR), slopes=tuple(0.5 + FOUR), intercepts=tuple(-FOUR)),
+    "isotonic": Calibration(
+        prior_shift=tuple(FOUR), curves=(((-2.0, -1.0), (-1.0, -0.9), (0.0, 1.0)), ((-1.0, 0.0),)) * 2
+    ),
+}
+
+
+@pytest.mark.parametrize("calibration", CALIBRATIONS.values(), ids=list(CALIBRATIONS))
+def test_sensor_models_serve_float_windows(tmp_path: Path, calibration: Calibration) -> None:
     model = random_model(shape=(16, 3), outputs=4)
-    info = info_for(kind="sensor", input_shape=(16, 3), classes=("a", "b", "c", "d"), temperature=0.5)
+    info = info_for(kind="sensor", input_shape=(16, 3), classes=("a", "b", "c", "d"), calibration=calibration)
     save_model(model, tmp_path, info)
     windows = np.random.default_rng(0).normal(0, 300, (6, 16, 3)).astype(np.float32)
     served = tf.saved_model.load(tmp_path / "saved_model").signatures["serving_default"](windows=tf.constant(windows))
@@ -146,7 +162,7 @@ def test_a_model_built_under_mixed_precision_survives_and_answers_in_float32(tmp
 
 
 def test_a_single_sigmoid_output_becomes_two_columns(tmp_path: Path) -> None:
-    save_model(random_model(outputs=1), tmp_path, info_for(temperature=2.0))
+    save_model(random_model(outputs=1), tmp_path, info_for(calibration=Calibration(slopes=(0.5, 0.5))))
     images = smooth_images(3, *SHAPE[:2])
     loaded = load_model(tmp_path)
     probabilities = loaded.predict(images)
@@ -155,16 +171,17 @@ def test_a_single_sigmoid_output_becomes_two_columns(tmp_path: Path) -> None:
     np.testing.assert_allclose(probabilities[:, 1], 1 / (1 + np.exp(-np.log(p / (1 - p)) / 2)), rtol=1e-4)
 
 
-def test_update_sets_threshold_and_temperature_in_the_info_and_in_the_serving_signature(tmp_path: Path) -> None:
+def test_update_sets_threshold_and_calibration_in_the_info_and_in_the_serving_signature(tmp_path: Path) -> None:
     save_model(random_model(), tmp_path, info_for())
     before = load_model(tmp_path)
     images = smooth_images(4, *SHAPE[:2])
     plain = before.predict(images)
-    threshold = float(np.sort(apply_temperature(plain, 3.0)[:, 1])[1:3].mean())
-    updated = update_info(tmp_path, threshold=threshold, temperature=3.0)
-    assert (updated.threshold, updated.temperature) == (threshold, 3.0)
+    calibration = Calibration(prior_shift=(-0.7, 2.2), slopes=(0.4, 0.4), intercepts=(0.0, -0.1))
+    threshold = float(np.sort(calibration.apply(plain)[:, 1])[1:3].mean())
+    updated = update_info(tmp_path, threshold=threshold, calibration=calibration)
+    assert (updated.threshold, updated.calibration) == (threshold, calibration)
     loaded = load_model(tmp_path)
-    np.testing.assert_allclose(loaded.predict(images), apply_temperature(plain, 3.0), atol=1e-6)
+    np.testing.assert_allclose(loaded.predict(images), calibration.apply(plain), atol=1e-6)
     served = tf.saved_model.load(tmp_path / "saved_model").signatures["serving_default"](
         images=tf.constant([encode(image, ".png") for image in images])
     )
@@ -180,12 +197,12 @@ def test_the_threshold_belongs_to_the_positive_class_wherever_it_stands() -> Non
     assert info_for().positive_index == 1
 
 
-def test_a_temperature_above_one_makes_certainty_finite_and_smaller() -> None:
+def test_a_slope_below_one_makes_certainty_finite_and_smaller() -> None:
     certain = np.array([[1.0, 0.0], [0.8, 0.2]], dtype=np.float32)
-    scaled = apply_temperature(certain, 2.0)
+    scaled = Calibration(slopes=(0.5, 0.5)).apply(certain)
     assert np.isfinite(scaled).all()
     assert scaled[1] == pytest.approx([2 / 3, 1 / 3])
-    assert apply_temperature(certain, 1.0).tolist() == certain.tolist()
+    assert Calibration().apply(certain).tolist() == certain.tolist()
 
 
 def test_copy_takes_the_model_alone(tmp_path: Path) -> None:
@@ -278,8 +295,8 @@ class TestDamage:
         with pytest.raises(InputError, match=r"\(24, 20, 3\).*Received: \(8, 8, 3\)"):
             load_model(saved).predict(np.zeros((1, 8, 8, 3), np.uint8))
 
-    @pytest.mark.parametrize("values", [{"threshold": 1.5}, {"temperature": 0.0}])
-    def test_an_update_out_of_range_changes_nothing(self, saved: Path, values: dict[str, float]) -> None:
+    @pytest.mark.parametrize("values", [{"threshold": 1.5}, {"calibration": Calibration(slopes=(1.0, 2.0, 3.0))}])
+    def test_an_update_out_of_range_changes_nothing(self, saved: Path, values: dict[str, Any]) -> None:
         before = (saved / "model.json").read_bytes()
         with pytest.raises(InputError, match="threshold must lie in"):
             update_info(saved, **values)

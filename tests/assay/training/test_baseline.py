@@ -91,7 +91,7 @@ def test_the_description_says_how_the_model_came_about(outcome, spots: Dataset) 
 def test_outputs_lost_after_the_training_are_made_again_without_training(
     spots: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = CONFIG.model_copy(update={"epochs": 2})
+    config = CONFIG.model_copy(update={"epochs": 2, "class_weights": "balanced"})
     runtime, root = RuntimeConfig(precision="float32", workers=2), str(tmp_path / "store")
     first = train_baseline(config, runtime, spots.root, Policy(), tmp_path / "lost", 7, root)
     capsys.readouterr()
@@ -100,5 +100,11 @@ def test_outputs_lost_after_the_training_are_made_again_without_training(
     pd.testing.assert_frame_equal(again.history, first.history)
     for weight, other in zip(*(load_model(run.model_dir).model.weights for run in (first, again)), strict=True):
         np.testing.assert_array_equal(np.asarray(weight), np.asarray(other))
+    counts = np.bincount(spots.train.labels)
+    for run in (first, again):
+        shift = load_model(run.model_dir).info.calibration.prior_shift
+        assert shift == pytest.approx(np.log(counts.sum() / (2 * counts))), (
+            "what the weights did is known to all that follow"
+        )
     release_checkpoints(again.model_dir)
     assert not list((tmp_path / "store" / "checkpoints").iterdir()), "the step that comes after removes them"
