@@ -372,6 +372,9 @@ class EvaluateConfig(Section):
         "youden", description="rule by which the threshold is chosen, on the validation split"
     )
     threshold_target: float = Field(0.95, gt=0, lt=1, description="for sensitivity and specificity: the least value")
+    threshold_confidence: float = Field(
+        0.9, ge=0.5, lt=1, description="for sensitivity and specificity: that later cases reach the target"
+    )
     threshold_value: float = Field(0.5, gt=0, lt=1, description="for fixed: the probability itself")
     calibration: Literal["none", "temperature", "scaling", "isotonic"] = Field(
         "scaling",

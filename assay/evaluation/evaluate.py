@@ -203,7 +203,8 @@ def _choose(
     if len(dataset.classes) != 2:
         return fitted, None
     scores = fitted.map.apply(raw_valid)[:, dataset.positive_index]
-    return fitted, choose_threshold(labels == dataset.positive_index, scores, config)
+    groups = group_labels(dataset, dataset.valid)
+    return fitted, choose_threshold(labels == dataset.positive_index, scores, config, groups)
 
 
 def _score(

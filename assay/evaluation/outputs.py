@@ -144,6 +144,8 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
             "rule": threshold.rule,
             "valid_sensitivity": threshold.sensitivity,
             "valid_specificity": threshold.specificity,
+            "valid_bound": threshold.bound,
+            "chance": threshold.chance,
             "note": threshold.note,
         },
         "calibration": {

@@ -453,4 +453,7 @@ def rule_in_words(evaluation: Evaluation) -> str:
     threshold = evaluation.best.threshold
     if threshold is None:
         return "the most probable class is taken"
-    return RULES[threshold.rule].format(target=percent(evaluation.config.threshold_target))
+    rule = RULES[threshold.rule].format(target=percent(evaluation.config.threshold_target))
+    return (
+        rule if math.isnan(threshold.chance) else f"{rule} (met on later cases with a chance of {threshold.chance:.0%})"
+    )

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
+from scipy.special import expit, logit, softmax
 from scipy.stats import norm
 
+from assay.config import EvaluateConfig
 from assay.measures.calibration import CalibrationMethod, fit_calibration
+from assay.measures.thresholds import choose_threshold
 
 AUC, FLATTENED, NEW_CASES = 0.9, 0.5, 4000
 # By what stands above the column: the method, and whether it knows of the weights.
@@ -43,6 +45,40 @@ def calibration_gap(prevalence: float, cases: int, rounds: int, seed: int = 0) -
             reported = found.map.apply(_answers(later, weights))
             gaps[name] += float(np.abs(reported - later)[:, 1].mean()) / rounds
     return gaps
+
+
+def missed_targets(target: float, positives: int, group_size: int, rounds: int, seed: int = 0) -> dict[str, float]:
+    """Return how often the sensitivity of later cases is below the target, and what reaching it costs.
+
+    Args:
+        target: Sensitivity asked for, with 90 % confidence.
+        positives: Of the validation split, and as many negatives; half of each group.
+        group_size: Cases of a patient or slide, which share 40 % of their noise; 1: independent.
+        rounds: Validation splits drawn.
+        seed: Of the draws.
+    """
+    random = np.random.default_rng([seed, positives, group_size, round(1e3 * target)])
+    config = EvaluateConfig(threshold="sensitivity", threshold_target=target)
+    count, distance = 2 * positives, math.sqrt(2) * norm.ppf(AUC)
+    positive, groups = np.arange(count) % 2 == 1, np.arange(count) // group_size
+    missed, plain, promised, specificity = 0, 0, 0, 0.0
+    for _ in range(rounds):
+        shared = (
+            random.normal(0, math.sqrt(0.4), count)[groups] if group_size > 1 else random.normal(0, 0.4**0.5, count)
+        )
+        scores = expit(shared + random.normal(0, math.sqrt(0.6), count) + distance * positive)
+        chosen = choose_threshold(positive, scores, config, groups if group_size > 1 else None)
+        promised += not chosen.note
+        missed += norm.sf(logit(chosen.value) - distance) < target
+        specificity += norm.cdf(logit(chosen.value)) / rounds
+        highest = np.sort(scores[positive])[positives - math.ceil(target * positives)]
+        plain += norm.sf(logit(highest) - distance) < target
+    return {
+        "plain": plain / rounds,
+        "missed": missed / rounds,
+        "promised": promised / rounds,
+        "specificity": specificity,
+    }
 
 
 def _drawn(cases: int, prevalence: float, random: np.random.Generator) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

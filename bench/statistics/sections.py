@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from bench.statistics.page import coverage_page, promotion_page, table
-from bench.statistics.probabilities import METHODS, calibration_gap
+from bench.statistics.probabilities import METHODS, calibration_gap, missed_targets
 from bench.statistics.simulate import cells, coverage, false_promotions, power
 
 LOOKS = (1, 12, 52)
@@ -44,8 +44,34 @@ def _calibration(rounds: int, pool: ProcessPoolExecutor) -> str:
     )
 
 
+def _thresholds(rounds: int, pool: ProcessPoolExecutor) -> str:
+    kinds = [
+        (target, positives, size)
+        for target in (0.9, 0.95)
+        for positives, size in ((50, 1), (200, 1), (1000, 1), (200, 5), (200, 20), (1000, 20))
+    ]
+    found = pool.map(partial(missed_targets, rounds=rounds), *zip(*kinds, strict=True))
+    rows = [
+        [f"{target:g}", positives, size, row["plain"], row["missed"], row["promised"], row["specificity"]]
+        for (target, positives, size), row in zip(kinds, found, strict=True)
+    ]
+    header = ["sensitivity asked", "positives", "cases of a group", "missed: by the share alone", "missed"]
+    return "\n".join(
+        [
+            "## A sensitivity asked for",
+            "",
+            f"How often later cases are below the target, {rounds:,} validation splits a row with as many negative as "
+            "positive cases, AUC 0.9, `threshold_confidence` 0.9; target: at most 0.1. Promised: how often the bound "
+            "could reach the target at all; else the report says that it cannot, and with what chance it is met.",
+            "",
+            *table([*header, "promised", "specificity paid"], rows),
+        ]
+    )
+
+
 SECTIONS: dict[str, Callable[[int, ProcessPoolExecutor], str]] = {
     "coverage": _coverage,
     "promotion": _promotion,
     "calibration": _calibration,
+    "thresholds": _thresholds,
 }
