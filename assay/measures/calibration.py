@@ -134,7 +134,7 @@ def fit_calibration(
         return FittedCalibration(start, before, before, "nothing was fitted (evaluate.calibration is none)")
     if len(np.unique(labels)) < 2:
         return FittedCalibration(start, before, before, "the validation split holds one class, so nothing was fitted")
-    note, at_bound = "", ()
+    note, at_bound = "", tuple[str, ...]()
     if method == "temperature":
         found, note, at_bound = _fit_temperature(labels, logs)
     elif method == "scaling":
