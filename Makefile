@@ -170,8 +170,8 @@ kind-up: ## Create the kind cluster and install Kubeflow Pipelines and Assay's m
 load: ## Put the image for CPU on the kind cluster's nodes
 	@manifests/kind/load.sh "$${ASSAY_IMAGES__CPU:-$(image_cpu)}"
 
-kind-test: $(VENV)/.run ## Run the tiny pipeline there; check storage, placement and schedule
-	@manifests/kind/test.sh
+kind-test: $(VENV)/.run ## Run the tiny pipeline there; check storage, placement, cache, schedule and a few faults [FAULTS=""]
+	@$(if $(filter command,$(origin FAULTS)),FAULTS="$(FAULTS)") manifests/kind/test.sh
 
 kind-faults: $(VENV)/.run ## Kill, delete, cancel and cut off there; print what came of it [FAULTS="killed lost"]
 	@manifests/kind/faults.sh $(FAULTS)

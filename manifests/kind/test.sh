@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Run the tiny pipeline on the kind cluster and look at what it left: make kind-test.
+# Run the tiny pipeline on the kind cluster, look at what it left, and break a few things under it: make kind-test.
+# FAULTS names what is broken (manifests/kind/faults.py lists all); empty: nothing is.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../tools.sh"
 need_kubectl
@@ -12,8 +13,11 @@ source manifests/kind/reach.sh
 config=$work/tiny.yaml
 { cat manifests/kind/tiny.yaml && echo "seed: $RANDOM"; } >"$config"
 started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+faults=${FAULTS-killed cancelled half-warm outputs-deleted chief-killed}
 echo "== run"
+SECONDS=0
 make --no-print-directory submit WAIT=1 CONFIG="$config"
+echo "the run took $SECONDS s"
 
 echo "== storage"
 objects=$(curl -fsS "$STORAGE_EMULATOR_HOST/storage/v1/b/assay/o?prefix=kind/" |
@@ -47,6 +51,17 @@ for step in ingest preprocess augment promote; do expect "$step" "cpu <no value>
 for step in baseline finetune evaluate; do expect "$step" "gpu <no value>"; done
 expect search "gpu true"
 
+echo "== again"
+SECONDS=0
+make --no-print-directory submit WAIT=1 CONFIG="$config"
+echo "the same once more, from the cache, took $SECONDS s"
+
+echo "== wrong input"
+code=0
+make --no-print-directory submit WAIT=1 NO_PREFLIGHT=1 CONFIG="$config" SET="data.source=gs://assay/nothing" || code=$?
+((code == 2)) || fail "wrong input ended with exit code $code, wanted 2."
+echo "wrong input ends with exit code 2"
+
 echo "== schedule"
 schedules() {
   curl -fsS "$KFP_HOST/apis/v2beta1/recurringruns?page_size=100" |
@@ -66,4 +81,10 @@ run=$(kubectl -n "$namespace" get pods -l assay.dev/step=ingest --sort-by=.metad
   -o jsonpath='{.items[-1:].metadata.labels.pipeline/runid}')
 "$python" manifests/kind/timings.py "$run" "$namespace"
 
-echo "kind-test: run, storage, placement and schedule are as they should be"
+if [[ -n $faults ]]; then
+  echo "== faults"
+  # shellcheck disable=SC2086 # names, one word each
+  TINY=manifests/kind/tiny.yaml "$python" manifests/kind/faults.py $faults
+fi
+
+echo "kind-test: run, storage, placement, cache, wrong input, schedule${faults:+, faults} are as they should be"

@@ -53,6 +53,7 @@ case "$*" in
 esac
 """
 TELL = """#!/usr/bin/env bash
+[[ $* != *gs://assay/nothing* ]] || exit "${WRONG_INPUT:-2}"
 echo "$(basename "$0") $* [$ASSAY_SETTINGS $ASSAY_IMAGES__GPU $KFP_HOST $STORAGE_EMULATOR_HOST]" >>"$CALLS"
 exit "${SUBMIT:-0}"
 """
@@ -122,6 +123,7 @@ def script(tmp_path: Path) -> Script:
     def run(name: str, *arguments: str, **variables: str) -> tuple[subprocess.CompletedProcess[str], str]:
         calls.write_text("")
         played = {"CALLS": str(calls), "OBJECTS": OBJECTS, "ASSAY_IMAGES__CPU": "assay:0123456789ab"}
+        played["FAULTS"] = ""
         played |= {"PODS": str(tmp_path / "pods.json"), "LOG": str(tmp_path / "log")}
         nodes = {f"NODE_{step}": node for step, node in STEPS.items()}
         result = subprocess.run(
@@ -172,7 +174,7 @@ def test_kind_test_passes_where_everything_is_as_it_should_be(script: Script) ->
     assert result.returncode == 0, result.stderr
     assert "as they should be" in result.stdout
     settings = "[manifests/kind/settings.yaml assay:0123456789ab http://127.0.0.1:4321 http://127.0.0.1:4321]"
-    assert [settings in line for line in calls.splitlines() if line.startswith("make")] == [True] * 3
+    assert [settings in line for line in calls.splitlines() if line.startswith("make")] == [True] * 4
     assert "make --no-print-directory submit WAIT=1 CONFIG=" in calls
 
 
@@ -208,6 +210,15 @@ def test_kind_test_fails_with_the_run(script: Script) -> None:
     result, calls = script("kind/test.sh", SUBMIT="1")
     assert result.returncode != 0
     assert "get pods" not in calls
+
+
+def test_kind_test_wants_wrong_input_to_be_told_as_such_and_faults_that_are_known(script: Script) -> None:
+    result, _ = script("kind/test.sh", WRONG_INPUT="1")
+    assert result.returncode == 1
+    assert "wrong input ended with exit code 1, wanted 2" in result.stderr
+    result, _ = script("kind/test.sh", FAULTS="killed no-such-fault")
+    assert result.returncode == 1
+    assert "unknown fault no-such-fault. Known: " in result.stderr
 
 
 def test_load_names_an_image_that_is_not_there(script: Script) -> None:
