@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from assay.errors import InputError
+from assay.search.job import PROFILE_VARIABLE, worker_profile
 
 SETTINGS_VARIABLE = "ASSAY_SETTINGS"
 DEFAULT_FILE = Path(__file__).with_name("settings.yaml")
@@ -149,6 +150,7 @@ def _default_placement() -> dict[str, str]:
         "augment": "cpu",
         "baseline": "gpu",
         "search": "search",
+        "search_chief": "cpu",
         "finetune": "gpu",
         "evaluate": "gpu",
         "promote": "cpu",
@@ -228,6 +230,36 @@ class Settings(BaseSettings):
                 f"{', '.join(sorted(self.profiles))}."
             )
         return self.profiles[name]
+
+    def chief(self) -> Profile:
+        """Return the profile of a search whose worker pods train: it looks after them, beside their accelerators.
+
+        It has the image, cores and memory of `search`, whose best model it writes, on the nodes of `search_chief`.
+        """
+        search, place = self.profile("search"), self.profile("search_chief")
+        names = ("node_selector", "tolerations", "spot")
+        return search.model_copy(update={"accelerator": False, **{name: getattr(place, name) for name in names}})
+
+    def worker_pod(self) -> dict[str, Any]:
+        """Return what a search's worker pods have that its chief has not: a machine as the profile of search says.
+
+        What `environment` says of them in ``ASSAY_SEARCH_WORKER_POD`` stands above it.
+
+        Raises:
+            InputError: That is no JSON object, or has an unknown key.
+        """
+        profile = self.profile("search")
+        limits = {"memory": profile.memory, **({"cpu": profile.cpu_limit} if profile.cpu_limit else {})}
+        accelerators = {self.accelerator.type: self.accelerator.count} if profile.accelerator else {}
+        return {
+            "resources": {
+                "requests": {"cpu": profile.cpu, "memory": profile.memory, **accelerators},
+                "limits": {**limits, **accelerators},
+            },
+            "nodeSelector": profile.node_labels,
+            "tolerations": [taint.model_dump(exclude_none=True) for taint in profile.accepted_taints],
+            **worker_profile(self.environment.get(PROFILE_VARIABLE, "")),
+        }
 
     def image(self, profile: Profile) -> str:
         """Return a profile's image.

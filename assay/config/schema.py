@@ -331,6 +331,19 @@ class SearchConfig(Section):
         None, gt=0, description="begin no epoch after so long and take the best so far; null: no limit"
     )
 
+    @property
+    def in_pods(self) -> bool:
+        """Whether on a cluster worker pods run the trials; else the step itself does."""
+        return self.placement == "pods" or (self.placement == "auto" and self.workers > 1)
+
+    @property
+    def chief_waits(self) -> bool:
+        """Whether on a cluster the step itself computes nothing that wants an accelerator.
+
+        It does where it computes features of a pretrained network, and where it trains the best trial on.
+        """
+        return self.in_pods and self.hypermodel == "cnn" and not self.finish_best
+
 
 class FinetuneConfig(TrainConfig):
     """Transfer learning in two phases: the head on a frozen base, then an unfrozen tail at a low rate.

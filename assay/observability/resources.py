@@ -1,7 +1,8 @@
 """What a step cost: time, processor, memory of all its processes, GPUs, and money where the price is known.
 
 ``ASSAY_PRICES`` holds prices an hour by kind of machine, as JSON: ``{"n1-standard-8-t4": 0.73}``;
-``ASSAY_MACHINE`` says which kind this is. The deployment sets both.
+``ASSAY_MACHINE`` says which kind this is, ``ASSAY_WORKER_MACHINE`` that of a search's worker pods. The deployment sets
+them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from assay.errors import InputError
 
 PRICES_VARIABLE = "ASSAY_PRICES"
 MACHINE_VARIABLE = "ASSAY_MACHINE"
+WORKER_MACHINE_VARIABLE = "ASSAY_WORKER_MACHINE"
 SAMPLE_SECONDS = 0.2
 MEBIBYTE = 2**20
 
@@ -140,8 +142,12 @@ def visible_gpus(devices: Path = Path("/dev")) -> int:
     return min(present, wrong)
 
 
-def price_per_hour() -> float | None:
-    """Return what an hour of this kind of machine costs, or None where that is not known."""
+def price_per_hour(*, workers: bool = False) -> float | None:
+    """Return what an hour of this kind of machine costs, or None where that is not known.
+
+    Args:
+        workers: Of the kind that this step's worker pods run on, where that is another.
+    """
     text = os.environ.get(PRICES_VARIABLE)
     if not text:
         return None
@@ -152,4 +158,5 @@ def price_per_hour() -> float | None:
             f'{PRICES_VARIABLE}: must be JSON such as {{"n1-standard-8": 0.38}}, a price an hour by kind of machine. '
             f"Received: {text[:100]!r}"
         ) from error
-    return prices.get(os.environ.get(MACHINE_VARIABLE, ""))
+    machine = os.environ.get(MACHINE_VARIABLE, "")
+    return prices.get(os.environ.get(WORKER_MACHINE_VARIABLE, machine) if workers else machine)

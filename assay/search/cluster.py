@@ -273,6 +273,13 @@ def _namespace() -> str:
     return file.read_text(encoding="utf-8").strip() if file.is_file() else "default"
 
 
+def worker_accelerators() -> int:
+    """Return how many accelerators each worker pod asks for, by the profile that the step was given for them."""
+    limits = (worker_profile(os.environ.get(PROFILE_VARIABLE, "")).get("resources") or {}).get("limits") or {}
+    # Extended resources have a domain's name before them, such as nvidia.com/gpu.
+    return sum(int(count) for name, count in limits.items() if "/" in name)
+
+
 def _reason(error: Exception) -> str:
     """Return what the API said, in one line."""
     body = getattr(error, "body", None)

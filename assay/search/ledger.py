@@ -24,6 +24,8 @@ class Ledger:
     ) -> None:
         self._oracle, self._runner, self._progress, self._lease = oracle, runner, progress, lease
         self._rows: dict[str, TrialRow] = {}
+        # Of an earlier attempt, which has told them.
+        self._told = set(oracle.end_order)
         self._removed: set[str] = set()
 
     def rows(self) -> list[TrialRow]:
@@ -32,7 +34,7 @@ class Ledger:
             if trial_id not in self._rows:
                 row = self._runner.records.row(trial_id) or self._unrecorded(trial_id)
                 self._rows[trial_id] = row
-                if row.worker:
+                if row.worker and trial_id not in self._told:
                     # What a worker prints goes with its pod.
                     log(f"search: {told(row, self._runner.spec.search.objective)}")
         return list(self._rows.values())

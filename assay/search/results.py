@@ -37,6 +37,7 @@ class TrialRow:
         worker: Id of the worker that ran it; empty: the search's own process.
         node: The machine of that worker's pod; empty: this one.
         gpus: GPUs that the worker held.
+        precision: The number format that it was trained in.
     """
 
     trial: str
@@ -55,6 +56,7 @@ class TrialRow:
     worker: str = ""
     node: str = ""
     gpus: int = 0
+    precision: str = ""
 
     @property
     def completed(self) -> bool:

@@ -65,7 +65,7 @@ class SearchOutcome:
         Workers that are processes of this machine are measured with the step.
         """
         pods = [row for row in self.rows if row.node]
-        price = price_per_hour()
+        price = price_per_hour(workers=True)
         return {
             **({"worker_gpu_seconds": sum(row.seconds * row.gpus for row in pods)} if pods else {}),
             **({"worker_cost": price * sum(row.seconds for row in pods) / 3600} if pods and price is not None else {}),
@@ -113,6 +113,9 @@ def run_search(
 
     dataset = Dataset.open(dataset_dir)
     precision = apply_runtime(runtime, seed)
+    if _trained_elsewhere(search, storage_root):
+        # Each worker finds out what its accelerator computes in; this machine has none.
+        precision = runtime.precision
     spec = _spec(search, runtime, dataset, policy, seed, storage_root, precision)
     with place_of_training(spec.location, "search") as lease:
         runner = TrialRunner(spec, dataset)
@@ -122,9 +125,18 @@ def run_search(
         outcome = _run(spec, dataset, runner, lease)
         best = _best_of(outcome, spec)
         _tell(outcome, best, search.objective)
-        result = write_result(_best_model(runner, best, outcome, dataset, precision), dataset, out_dir)
+        result = write_result(_best_model(runner, best, outcome, dataset), dataset, out_dir)
         _write_trials(out_dir, outcome, best, runner)
         return result
+
+
+def _trained_elsewhere(search: SearchConfig, storage_root: str) -> bool:
+    """Return whether worker pods with accelerators train, and this process without one only looks after them."""
+    from assay.observability.resources import visible_gpus
+    from assay.search.cluster import in_cluster, worker_accelerators
+
+    pods = search.chief_waits and in_cluster() and is_remote(storage_root)
+    return pods and not visible_gpus() and worker_accelerators() > 0
 
 
 def _spec(
@@ -172,14 +184,17 @@ def _best_of(outcome: SearchOutcome, spec: SearchSpec) -> TrialRow:
     return best
 
 
-def _best_model(
-    runner: TrialRunner, best: TrialRow, outcome: SearchOutcome, dataset: Dataset, precision: str
-) -> Trained:
+def _best_model(runner: TrialRunner, best: TrialRow, outcome: SearchOutcome, dataset: Dataset) -> Trained:
     """Return the best trial's network with its best epoch's weights, trained on where the config asks for that."""
+    import keras
+
     from assay.search.hypermodels import architecture
     from assay.training.result import Trained
 
     spec = runner.spec
+    # Of the trial, which may have been trained on another kind of machine.
+    precision = best.precision or str(keras.config.dtype_policy().name)
+    keras.config.set_dtype_policy(precision)
     built, history = runner.fit(best, final_epochs(spec.search, best))
     runner.hypermodel.finish(built)
     # The trials that it continues have given their names to its first epochs.

@@ -178,7 +178,10 @@ class TrialRunner:
         if known is not None:
             return known
         values = self.space.values(dict(drawn))
-        row = TrialRow(trial=trial, values=values, status="failed", continues=place.continues, **_who())
+        precision = str(keras.config.dtype_policy().name)
+        row = TrialRow(
+            trial=trial, values=values, status="failed", continues=place.continues, precision=precision, **_who()
+        )
         parent, state = self._state(row)
         epoch, step = (state.values["at"]["epoch"], state.values["at"]["step"]) if state is not None else (0, 0)
         starts = self.records.starts(trial).at(epoch, step)

@@ -27,7 +27,8 @@ def compile(
 
     resolved, settings = load_config(config, overrides or []), load_settings()
     candidates, shards = enabled_candidates(resolved), parts_of(resolved.data)
-    compile_training_pipeline(candidates, output, settings, shards, policy_chosen=resolved.augment.chooses)
+    how = {"policy_chosen": resolved.augment.chooses, "chief_waits": resolved.search.chief_waits}
+    compile_training_pipeline(candidates, output, settings, shards, **how)
     typer.echo(f"wrote {output}")
     of_sweeps = output.with_name("sweep.yaml")
     compile_sweep_pipeline(of_sweeps, settings)

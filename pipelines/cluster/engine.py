@@ -76,10 +76,7 @@ def _retries(subject: str, core: Any, config: RunConfig, settings: Settings) -> 
 
 def worker_pods(config: RunConfig) -> int:
     """Return how many pods of its own the search of a run has."""
-    search = config.search
-    # As in assay/search/search.py: one worker alone works in the step itself.
-    in_pods = search.placement == "pods" or (search.placement == "auto" and search.workers > 1)
-    return search.workers if search.enabled and in_pods else 0
+    return config.search.workers if config.search.enabled and config.search.in_pods else 0
 
 
 def retry_defaults(text: str) -> Mapping[str, Any]:

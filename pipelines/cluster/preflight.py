@@ -138,6 +138,8 @@ def findings(config: RunConfig, settings: Settings) -> Iterator[Finding]:
 def stages(config: RunConfig, settings: Settings) -> list[dict[str, int]]:
     """Return how many pods run at the same time, by step, for each stage of a run; search workers are beside theirs."""
     candidates = dict.fromkeys(enabled_candidates(config), 1)
+    if not config.augment.chooses:
+        candidates["augment"] = 1
     if engine.worker_pods(config):
         candidates[WORKERS] = engine.worker_pods(config)
     shards = settings.parallel_shards if config.data.shards == "auto" else config.data.shards
@@ -154,7 +156,8 @@ def most_at_once(config: RunConfig, settings: Settings) -> dict[str, Decimal]:
             if step == WORKERS:
                 of_pod = worker_ask(settings).requests
             else:
-                of_pod = requests(settings.profile(step), settings.accelerator)
+                waits = step == "search" and config.search.chief_waits
+                of_pod = requests(settings.chief() if waits else settings.profile(step), settings.accelerator)
             for resource, amount in of_pod.items():
                 total[resource] = total.get(resource, Decimal()) + pods * amount
         most |= {resource: max(amount, most.get(resource, amount)) for resource, amount in total.items()}
@@ -171,9 +174,9 @@ def requests(profile: Profile, accelerator: Accelerator) -> Mapping[str, Decimal
     return {resource: parse_quantity(amount) for resource, amount in wanted.items()}
 
 
-def step_ask(name: str, settings: Settings) -> Ask:
-    """Return what a pod of a profile asks for, as placement.py puts it on a step."""
-    profile = settings.profiles[name]
+def step_ask(name: str, settings: Settings, given: Profile | None = None) -> Ask:
+    """Return what a pod of a profile, or of one made of it, asks for, as placement.py puts it on a step."""
+    profile = given or settings.profiles[name]
     return Ask(
         profile.node_labels,
         profile.accepted_taints,
@@ -281,6 +284,10 @@ def _node_pools(subject: str, core: Any, config: RunConfig, settings: Settings) 
         # Else they ask for what their step asks for.
         if len(workers.names) > 1:
             asks[WORKERS] = workers
+        if config.search.chief_waits:
+            name = settings.placement["search_chief"]
+            settings.profile("search_chief")
+            asks[f"profile {name} (search, which looks after them)"] = step_ask(name, settings, settings.chief())
     for subject, ask in asks.items():
         yield _place_for(subject, ask, nodes, core, settings)
 

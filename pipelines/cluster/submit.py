@@ -153,6 +153,7 @@ def upload_graph(cluster: Cluster, config: RunConfig, *, skip_unchanged: bool = 
             shards,
             skip_unchanged=skip_unchanged,
             policy_chosen=config.augment.chooses,
+            chief_waits=config.search.chief_waits,
         )
         return cluster.upload(graph, PIPELINE_NAME, describe(config))
 

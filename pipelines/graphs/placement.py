@@ -6,10 +6,12 @@ and count are left to the run, as strings (an integer is dropped silently).
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from kfp import dsl, kubernetes
 
+from assay.search.job import PROFILE_VARIABLE
 from pipelines.settings import Profile, Settings, Toleration
 
 SHARED_MEMORY = ("shared-memory", "/dev/shm")
@@ -32,7 +34,15 @@ def pipeline_config(settings: Settings) -> dsl.PipelineConfig:
     )
 
 
-def place(task: dsl.PipelineTask, step: str, settings: Settings, accelerator_type: Any, accelerator_count: Any) -> None:
+def place(
+    task: dsl.PipelineTask,
+    step: str,
+    settings: Settings,
+    accelerator_type: Any,
+    accelerator_count: Any,
+    *,
+    chief: bool = False,
+) -> None:
     """Put a task where the settings say.
 
     Args:
@@ -41,14 +51,22 @@ def place(task: dsl.PipelineTask, step: str, settings: Settings, accelerator_typ
         settings: Of the cluster.
         accelerator_type: Name of the extended resource, a pipeline parameter.
         accelerator_count: How many, as a string, a pipeline parameter.
+        chief: The step is a search that only looks after its worker pods, which get the accelerators. Theirs are those
+            of the settings: what runs begin with does not reach them.
     """
-    profile = settings.profile(step)
+    profile = settings.chief() if chief else settings.profile(step)
     image = settings.image(profile)
     task.set_container_image(image)
     kubernetes.set_image_pull_policy(task, settings.images.pull_policy)
     # The profile's name is the kind of machine that ASSAY_PRICES names a price for.
-    machine = {"ASSAY_MACHINE": settings.placement.get(step, "cpu")}
-    for name, value in {**machine, **settings.environment, "ASSAY_IMAGE": image}.items():
+    machine = {"ASSAY_MACHINE": settings.placement.get("search_chief" if chief else step, "cpu")}
+    variables = {**machine, **settings.environment, "ASSAY_IMAGE": image}
+    if chief:
+        variables |= {
+            "ASSAY_WORKER_MACHINE": settings.placement["search"],
+            PROFILE_VARIABLE: json.dumps(settings.worker_pod()),
+        }
+    for name, value in variables.items():
         task.set_env_variable(name, value)
     kubernetes.add_pod_label(task, STEP_LABEL, step)
     _resources(task, profile, accelerator_type, accelerator_count)

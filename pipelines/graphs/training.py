@@ -42,6 +42,7 @@ def build_training_pipeline(
     *,
     skip_unchanged: bool = False,
     policy_chosen: bool = False,
+    chief_waits: bool = False,
 ) -> Any:
     """Build the graph for a set of candidates.
 
@@ -57,6 +58,8 @@ def build_training_pipeline(
         skip_unchanged: End after ingest where data, config and code are those of an earlier training.
         policy_chosen: Augment decides on the policy (`assay.config.AugmentConfig.chooses`), so candidates wait for it;
             else it runs beside them.
+        chief_waits: The step of the search only looks after worker pods (`assay.config.SearchConfig.chief_waits`): it
+            asks for no accelerator.
 
     Returns:
         A Kubeflow pipeline whose parameters are those of `pipeline_arguments`.
@@ -93,7 +96,8 @@ def build_training_pipeline(
 
         def placed(step: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
             if settings is not None:
-                place(task, step, settings, system_accelerator_type, system_accelerator_count)
+                chief = chief_waits and step == "search"
+                place(task, step, settings, system_accelerator_type, system_accelerator_count, chief=chief)
             elif image is not None:
                 task.set_container_image(image)
             return task
@@ -169,6 +173,7 @@ def compile_training_pipeline(
     *,
     skip_unchanged: bool = False,
     policy_chosen: bool = False,
+    chief_waits: bool = False,
 ) -> None:
     """Write the graph as Kubeflow's IR YAML.
 
@@ -179,10 +184,16 @@ def compile_training_pipeline(
         shards: As in `build_training_pipeline`.
         skip_unchanged: As in `build_training_pipeline`.
         policy_chosen: As in `build_training_pipeline`.
+        chief_waits: As in `build_training_pipeline`.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     pipeline = build_training_pipeline(
-        candidates, settings, shards, skip_unchanged=skip_unchanged, policy_chosen=policy_chosen
+        candidates,
+        settings,
+        shards,
+        skip_unchanged=skip_unchanged,
+        policy_chosen=policy_chosen,
+        chief_waits=chief_waits,
     )
     compiler.Compiler().compile(pipeline, str(output))
 

@@ -93,13 +93,17 @@ def compile_graph(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Gra
     """Compile for a cluster with the given settings, number of shards, and what else changes the graph."""
 
     def compile_with(
-        shards: int = 1, *, skip_unchanged: bool = False, policy_chosen: bool = False, **settings: Any
+        shards: int = 1,
+        *,
+        skip_unchanged: bool = False,
+        policy_chosen: bool = False,
+        chief_waits: bool = False,
+        **settings: Any,
     ) -> Graph:
         path = tmp_path_factory.mktemp("graph") / "training.yaml"
         made = load_settings(**{"images": IMAGES, **settings})
-        compile_training_pipeline(
-            CANDIDATES, path, made, shards, skip_unchanged=skip_unchanged, policy_chosen=policy_chosen
-        )
+        how = {"skip_unchanged": skip_unchanged, "policy_chosen": policy_chosen, "chief_waits": chief_waits}
+        compile_training_pipeline(CANDIDATES, path, made, shards, **how)
         return read_graph(path)
 
     return compile_with

@@ -24,10 +24,13 @@ import pytest
 from assay.config import Policy, RuntimeConfig, SearchConfig
 from assay.data.dataset import Dataset
 from assay.errors import AssayError, InputError
+from assay.models.info import read_info
+from assay.runtime import resolve_precision
 from assay.search import cluster
 from assay.search.cluster import ClusterWorkers, parse_indexes
 from assay.search.job import LONGEST_SECONDS, PROFILE_VARIABLE, worker_job
 from assay.search.search import run_search
+from assay.search.spec import SearchSpec
 from assay.storage.open import open_store
 from assay.training.checkpoint import release_checkpoints
 from tests.kubernetes_server import KubernetesServer, write_kubeconfig
@@ -359,6 +362,31 @@ def test_a_search_is_run_by_pods_and_survives_the_death_of_one(
     assert not k8s.jobs and len(k8s.deleted) == 1, "no Job is left behind"
     release_checkpoints(tmp_path / "out")
     assert not open_store(gcs_root).list()
+
+
+def test_workers_decide_on_their_number_format_where_they_alone_have_accelerators(
+    k8s: Cluster,
+    small_search: SearchConfig,
+    exact: RuntimeConfig,
+    dataset: Dataset,
+    tmp_path: Path,
+    gcs_root: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(PROFILE_VARIABLE, json.dumps({"resources": {"limits": {"nvidia.com/gpu": "1"}}}))
+    monkeypatch.setattr(cluster, "in_cluster", lambda: True)
+    values = {**small_search.model_dump(), "workers": 2, "placement": "pods", "trials": 2, "epochs": 1}
+    search = SearchConfig.model_validate({**values, "tuner": "random"})
+    auto = exact.model_copy(update={"precision": "auto"})
+    result = run_search(search, auto, dataset.root, Policy(), tmp_path / "out", 3, gcs_root)
+    (name,) = [name for name in open_store(gcs_root).list() if name.endswith("/spec.json")]
+    assert SearchSpec.read(open_store(gcs_root).uri(name)).runtime.precision == "auto"
+    info = read_info(result.model_dir)
+    # Workers here are on this very machine, so they come to what this process would.
+    assert info.config["precision"] == resolve_precision(auto)
+    store = open_store(gcs_root)
+    rows = [json.loads(store.read_bytes(name)) for name in store.list() if "/rows/" in name]
+    assert {row["precision"] for row in rows} == {info.config["precision"]}
 
 
 def _kill_a_pod_in_mid_trial(k8s: Cluster, root: str) -> None:

@@ -315,25 +315,26 @@ def test_a_server_error_is_said_and_the_rest_is_looked_at(kubernetes: ReadableCl
     ("hard", "used", "words"),
     [
         (
-            {"requests.nvidia.com/gpu": "8"},
+            {"requests.nvidia.com/gpu": "7"},
             {"requests.nvidia.com/gpu": "3"},
-            "needs requests.nvidia.com/gpu 6 at once, and 3 of 8 are in use: wait for other runs to end, or lower",
+            "needs requests.nvidia.com/gpu 5 at once, and 3 of 7 are in use: wait for other runs to end, or lower",
         ),
         (
-            {"requests.nvidia.com/gpu": "5"},
+            {"requests.nvidia.com/gpu": "4"},
             {},
-            "and 0 of 5 are in use: lower search.workers, or raise it, kubectl -n kub",
+            "and 0 of 4 are in use: lower search.workers, or raise it, kubectl -n kub",
         ),
-        ({"cpu": "23500m"}, {}, "needs cpu 24 at once, and 0 of 23.5"),
-        ({"limits.memory": "96Gi"}, {"limits.memory": "1Mi"}, "needs limits.memory 96.0Gi at once"),
-        ({"pods": "6"}, {"pods": "1"}, "needs pods 6 at once, and 1 of 6"),
-        ({"pods": "7"}, {"pods": "1"}, None),
+        ({"cpu": "23500m"}, {}, "needs cpu 26 at once, and 0 of 23.5"),
+        ({"limits.memory": "96Gi"}, {"limits.memory": "1Mi"}, "needs limits.memory 104.0Gi at once"),
+        ({"pods": "7"}, {"pods": "1"}, "needs pods 7 at once, and 1 of 7"),
+        ({"pods": "8"}, {"pods": "1"}, None),
     ],
 )
 def test_a_quota_that_leaves_no_room(
     kubernetes: ReadableCluster, settings: Settings, hard: dict[str, str], used: dict[str, str], words: str | None
 ) -> None:
-    # Baseline, finetune, the step of the search and its three workers: 6 pods of 4 cores, 16 GiB and an accelerator.
+    # Baseline, finetune, the step of the search and its three workers: 6 pods of 4 cores and 16 GiB, all but that step
+    # with an accelerator. Augment beside them: 2 cores and 8 GiB.
     kubernetes.objects[QUOTA] = {"spec": {"hard": hard}, "status": {"hard": hard, "used": used}}
     _, missing = look(settings, config_with("search.workers=3"))
     assert [words in line for line in missing] == [True] if words else not missing  # type: ignore[operator]
@@ -349,15 +350,16 @@ def test_a_quota_for_other_pods_does_not_count(kubernetes: ReadableCluster, sett
 @pytest.mark.parametrize(
     ("hard", "words"),
     [
-        ({"requests.nvidia.com/gpu": "9"}, "needs requests.nvidia.com/gpu 9 at once, and 1 of 9 are in use"),
-        ({"cpu": "14"}, "needs cpu 15 at once, and 0 of 14"),
-        ({"requests.nvidia.com/gpu": "10", "cpu": "15"}, None),
+        ({"requests.nvidia.com/gpu": "8"}, "needs requests.nvidia.com/gpu 8 at once, and 1 of 8 are in use"),
+        ({"cpu": "16"}, "needs cpu 17 at once, and 0 of 16"),
+        ({"requests.nvidia.com/gpu": "9", "cpu": "17"}, None),
     ],
 )
 def test_what_search_workers_ask_for_of_their_own_is_counted(
     kubernetes: ReadableCluster, settings: Settings, hard: dict[str, str], words: str | None
 ) -> None:
-    # Three candidates of 4 cores and an accelerator; three workers of 1 core and 2 accelerators, the cores as limited.
+    # Three candidates of 4 cores, two with an accelerator, and augment of 2;
+    # three workers of 1 core and 2 accelerators, the cores as limited.
     pod = {"resources": {"limits": {"cpu": "1", "nvidia.com/gpu": 2}, "requests": {"memory": "1Gi"}}}
     own = load_settings(**{**settings.model_dump(), "environment": {"ASSAY_SEARCH_WORKER_POD": json.dumps(pod)}})
     used = {"requests.nvidia.com/gpu": "1"}
@@ -476,13 +478,17 @@ def the_note(settings: Settings) -> str:
 def test_what_runs_at_the_same_time() -> None:
     settings = load_settings(parallel_shards=4)
     assert {"preprocess": 4} in stages(config_with("data.shards=9"), settings)
-    assert {"baseline": 1, "search": 1, "finetune": 1} in stages(config_with(), settings)
-    assert {"baseline": 1, "search": 1, "finetune": 1, "search workers": 2} in stages(
-        config_with("search.workers=2"), settings
-    )
+    candidates = {"baseline": 1, "search": 1, "finetune": 1}
+    assert {**candidates, "augment": 1} in stages(config_with(), settings)
+    assert {**candidates, "augment": 1, "search workers": 2} in stages(config_with("search.workers=2"), settings)
+    # Where augment decides on the policy, it comes before them.
+    assert candidates in stages(config_with("augment.ablation.enabled=true", "augment.ablation.adopt=true"), settings)
     for here in ("search.placement=processes", "search.enabled=false"):
         assert most_at_once(config_with("search.workers=8", here), settings)["nvidia.com/gpu"] <= 3
-    assert most_at_once(config_with("search.placement=pods"), settings)["nvidia.com/gpu"] == 4
+    # The step of a search whose workers train holds none; where it has features to compute it does.
+    assert most_at_once(config_with("search.placement=pods"), settings)["nvidia.com/gpu"] == 3
+    heads = config_with("search.placement=pods", "search.hypermodel=vgg16_head")
+    assert most_at_once(heads, settings)["nvidia.com/gpu"] == 4
 
 
 def test_storage_that_takes_nothing(
@@ -605,5 +611,5 @@ def test_the_command_shows_what_is_there(
     kubernetes: ReadableCluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert assay(monkeypatch, "preflight", "--set", "search.workers=20") == 1
-    assert "✗ quota assay: the run needs requests.nvidia.com/gpu 23 at once" in capsys.readouterr().out
+    assert "✗ quota assay: the run needs requests.nvidia.com/gpu 22 at once" in capsys.readouterr().out
     assert assay(monkeypatch, "preflight") == 0

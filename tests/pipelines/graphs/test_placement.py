@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
 from google.protobuf.json_format import ParseError
 
+from assay.config import SearchConfig
 from assay.errors import InputError
 from pipelines.graphs.order import STEPS
 from pipelines.settings import Settings, load_settings
@@ -181,6 +183,45 @@ def test_a_profile_that_does_not_exist_is_named(compile_graph) -> None:
     placement = {**load_settings().placement, "search": "tpu"}
     with pytest.raises(InputError, match=r"placement\.search names the profile 'tpu'"):
         compile_graph(placement=placement)
+
+
+def test_a_search_that_looks_after_worker_pods_holds_no_accelerator(compile_graph: Callable[..., Graph]) -> None:
+    own = {"ASSAY_SEARCH_WORKER_POD": '{"priorityClassName": "assay-search"}'}
+    graph = compile_graph(chief_waits=True, environment=own)
+    container, pod = graph.container("search"), graph.pod("search")
+    assert "accelerator" not in container["resources"]
+    assert "nodeSelector" not in pod
+    assert not pod.get("tolerations")
+    variables = {one["name"]: one["value"] for one in container["env"]}
+    assert (variables["ASSAY_MACHINE"], variables["ASSAY_WORKER_MACHINE"]) == ("cpu", "search")
+    # Its workers have what the step has where it trains itself, and what the settings say of them.
+    workers = json.loads(variables["ASSAY_SEARCH_WORKER_POD"])
+    assert workers["resources"] == {
+        "requests": {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "1"},
+        "limits": {"memory": "16Gi", "nvidia.com/gpu": "1"},
+    }
+    trains = compile_graph().pod("search")
+    assert workers["nodeSelector"] == trains["nodeSelector"]["labels"]
+    assert {taint["key"] for taint in workers["tolerations"]} == {taint["key"] for taint in trains["tolerations"]}
+    assert workers["priorityClassName"] == "assay-search"
+    # The others are as they were.
+    assert graph.container("finetune")["resources"]["accelerator"]
+    assert container["image"] == IMAGES["gpu"]
+
+
+@pytest.mark.parametrize(
+    ("search", "waits"),
+    [
+        ({}, False),
+        ({"workers": 3}, True),
+        ({"placement": "pods"}, True),
+        ({"workers": 3, "placement": "processes"}, False),
+        ({"workers": 3, "finish_best": True}, False),
+        ({"workers": 3, "hypermodel": "vgg16_head"}, False),
+    ],
+)
+def test_the_step_of_a_search_only_waits_where_nothing_is_left_to_it_to_compute(search: dict, waits: bool) -> None:
+    assert SearchConfig.model_validate(search).chief_waits == waits
 
 
 def test_one_value_from_the_environment_leaves_the_other_profiles_and_placements(
