@@ -117,7 +117,7 @@ def _versions(store: ObjectStore, older_than_days: float, now: float) -> tuple[l
     models = {entry.name.split("/")[1] for entry in store.entries(MODELS)}
     for model in sorted(filter(NAME.fullmatch, models)):
         registry = ModelRegistry(store, model)
-        served = _ever_champion(registry)
+        served, identities = _ever_champion(registry), registry.identities()
         for version, age, entries in _folders(store, f"{MODELS}/{model}/versions", now):
             whole = any(entry.name.endswith(f"/{version}/{VERSION_FILE}") for entry in entries)
             # What says that its number is taken, and what was decided about it, is small and stays.
@@ -128,7 +128,8 @@ def _versions(store: ObjectStore, older_than_days: float, now: float) -> tuple[l
                 continue
             why = "never champion" if whole else "its upload was never finished"
             place = f"{MODELS}/{model}/versions/{version}"
-            found.append(_of_objects(store, "version", place, age, large, why, _unless_champion(registry, version)))
+            before = partial(_withdraw, registry, version, identities.get(version))
+            found.append(_of_objects(store, "version", place, age, large, why, before))
     return found, kept
 
 
@@ -143,12 +144,12 @@ def _stays(entry: Stored, version: str) -> bool:
     return below == CLAIM_FILE or below.startswith(f"{DECISIONS}/")
 
 
-def _unless_champion(registry: ModelRegistry, version: str) -> Callable[[], None]:
-    def check() -> None:
-        if version in _ever_champion(registry):
-            raise AssayError(f"{registry.name} {version}: it has become champion meanwhile, and stays.")
-
-    return check
+def _withdraw(registry: ModelRegistry, version: str, identity: str | None) -> None:
+    """Let nobody find a version any more under what it is, so that the same model is published anew."""
+    if version in _ever_champion(registry):
+        raise AssayError(f"{registry.name} {version}: it has become champion meanwhile, and stays.")
+    if identity is not None:
+        registry.store.delete(identity)
 
 
 def _folders(store: ObjectStore, prefix: str, now: float) -> Iterator[tuple[str, float, list[Stored]]]:

@@ -4,6 +4,8 @@ Below ``models/<name>/`` of an object store:
 
 - ``versions/v3/claim.json`` takes the number; ``versions/v3/model/...`` and ``versions/v3/report/...`` are the files;
   ``versions/v3/version.json``, written last, makes them a version.
+- ``identities/<identity>.json`` is written once, before that, with the same content: of two processes that publish one
+  model at a time, one has it. Whoever finds it without its ``version.json`` (its writer died) writes that.
 - ``champion.json`` is the pointer, swapped under a generation precondition. It holds the whole change that made it.
 - ``history/00000007.json`` is the seventh change, one object each, never rewritten. A change is copied there after
   the swap, and once more before the next one: whatever dies in between, none is missing.
@@ -13,6 +15,7 @@ So every moment at which a process can die leaves a valid registry.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import re
@@ -30,7 +33,7 @@ from assay.storage.files import ObjectNotFound, read_errors
 from assay.storage.local import LocalStore
 from assay.storage.objects import GenerationMismatch, ObjectStore
 
-MODELS = "models"
+MODELS, IDENTITIES = "models", "identities"
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 VERSION = re.compile(r"v[1-9][0-9]{0,8}")
 CHAMPION = "champion"
@@ -203,10 +206,9 @@ class ModelRegistry:
         """
         info = read_info(model_dir)
         identity = hash_json([info.sha256, info.threshold, info.calibration.model_dump(mode="json")])
-        known = [self.version(version) for version in reversed(self.versions())]
-        for version in known:
-            if version.identity == identity:
-                return version
+        known = self._known(identity)
+        if known is not None:
+            return known
         files = {f"report/{name}": path for name, path in (report or {}).items()}
         for path in _model_files(model_dir):
             files[f"model/{path.relative_to(model_dir).as_posix()}"] = path
@@ -223,8 +225,16 @@ class ModelRegistry:
             identity=identity,
             files=hashes,
         )
-        self.store.write_bytes(self._at("versions", number, "version.json"), version.to_bytes(), if_generation=0)
-        return version
+        # A mismatch may be with our own write, whose answer was lost.
+        with contextlib.suppress(GenerationMismatch):
+            self.store.write_bytes(self._at(IDENTITIES, f"{identity}.json"), version.to_bytes(), if_generation=0)
+        kept = self._known(identity)
+        if kept is None:
+            raise AssayError(f"{self.store.uri(self._at(IDENTITIES))}: what was written is gone. Publish again.")
+        if kept.id != version.id:  # another process was first: the number stays taken, the files are of no use
+            for name in files:
+                self.store.delete(self._at("versions", number, name))
+        return kept
 
     def fetch(self, version: str, cache: Path) -> Path:
         """Return a local folder with a version's model, its files checked against their hashes.
@@ -310,6 +320,11 @@ class ModelRegistry:
             changes[champion.change.sequence] = champion.change
         return [changes[sequence] for sequence in sorted(changes)]
 
+    def identities(self) -> dict[str, str]:
+        """Return the name of the object that says which model a version is, by the version."""
+        names = self.store.list(self._at(IDENTITIES))
+        return {self._read(Version, name).version: name for name in names}
+
     def rolled_back(self, version: str) -> Change | None:
         """Return the rollback that took the championship from a version, if nobody gave it back since."""
         taken, champion = None, ""
@@ -376,6 +391,18 @@ class ModelRegistry:
 
     def _at(self, *parts: str) -> str:
         return "/".join((MODELS, self.name, *parts))
+
+    def _known(self, identity: str) -> Version | None:
+        """Return the version that a model already is, made whole where its publisher died; None where it is none."""
+        try:
+            version = self._read(Version, self._at(IDENTITIES, f"{identity}.json"))
+        except ObjectNotFound:
+            return None
+        name = self._at("versions", version.version, "version.json")
+        if not self.store.exists(name):
+            with contextlib.suppress(GenerationMismatch):
+                self.store.write_bytes(name, version.to_bytes(), if_generation=0)
+        return version
 
     def _claim(self) -> str:
         names = self.store.list(self._at("versions"))

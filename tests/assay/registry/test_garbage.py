@@ -62,13 +62,16 @@ def test_what_was_never_champion_goes_with_the_snapshots_that_only_it_was_made_o
 def test_the_rest_of_an_upload_that_broke_off_goes_and_its_number_stays_taken(
     store: ObjectStore, artifacts: list[Path]
 ) -> None:
-    store.write_bytes("models/tiny/versions/v1/claim.json", b"{}")
-    store.write_bytes("models/tiny/versions/v1/model/model.keras", b"half")
+    registry = ModelRegistry(store, "tiny")
+    publish(registry, artifacts[1], "aa")
+    store.delete("models/tiny/versions/v1/version.json")
     (one,) = find_leftovers(store, 30, later())
     assert (one.kind, one.why) == ("version", "its upload was never finished")
     one.remove()
     assert find_leftovers(store, 30, later()) == []
-    assert publish(ModelRegistry(store, "tiny"), artifacts[0], "aa") == "v2"
+    assert publish(registry, artifacts[0], "aa") == "v2"
+    # Nor is it taken for the version that it never became, which has no files any more.
+    assert publish(registry, artifacts[1], "aa") == "v3"
 
 
 def test_a_version_that_becomes_champion_after_the_look_stays(tmp_path: Path, artifacts: list[Path]) -> None:

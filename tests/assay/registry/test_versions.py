@@ -343,11 +343,31 @@ def test_of_two_processes_that_promote_at_once_exactly_one_wins_and_no_version_i
 ) -> None:
     registry = ModelRegistry(open_store(root), "tissue")
     retrain(registry, artifacts[0])
+    results = dict(text.split() for text in start_together(RACE, [[root, str(folder)] for folder in artifacts[1:]]))
+    assert sorted(results) == ["lost", "won"]
+    assert registry.resolve() == results["won"]
+    assert registry.versions() == ["v1", "v2", "v3"]
+    assert len(registry.history()) == 2
+    assert_valid(registry, tmp_path)
+
+
+PUBLISH = """
+import sys
+from pathlib import Path
+from assay.registry.versions import ModelRegistry
+from assay.storage.open import open_store
+registry = ModelRegistry(open_store(sys.argv[1]), "tissue")
+print("ready", flush=True)
+sys.stdin.readline()
+print(registry.publish(Path(sys.argv[2]), {}).version)
+"""
+
+
+def start_together(code: str, arguments: list[list[str]]) -> list[str]:
+    """Return what processes print that are held until all of them are ready."""
     racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACE, root, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for folder in artifacts[1:]
+        subprocess.Popen([sys.executable, "-c", code, *each], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for each in arguments
     ]
     for racer in racers:
         assert racer.stdout is not None
@@ -356,12 +376,30 @@ def test_of_two_processes_that_promote_at_once_exactly_one_wins_and_no_version_i
         assert racer.stdin is not None
         racer.stdin.write("\n")
         racer.stdin.flush()
-    results = dict(racer.communicate()[0].split() for racer in racers)
-    assert sorted(results) == ["lost", "won"]
-    assert registry.resolve() == results["won"]
-    assert registry.versions() == ["v1", "v2", "v3"]
-    assert len(registry.history()) == 2
-    assert_valid(registry, tmp_path)
+    return [racer.communicate()[0] for racer in racers]
+
+
+def test_one_model_published_by_several_processes_at_once_is_one_version(
+    root: str, artifacts: list[Path], tmp_path: Path
+) -> None:
+    said = start_together(PUBLISH, [[root, str(artifacts[0])]] * 4)
+    registry = ModelRegistry(open_store(root), "tissue")
+    assert [text.strip() for text in said] == registry.versions() * 4
+    (version,) = registry.versions()
+    assert registry.fetch(version, tmp_path / "cache").is_dir()
+    # The others left no files of theirs behind.
+    names = registry.store.list("models/tissue/versions")
+    assert {name.split("/")[3] for name in names if not name.endswith("/claim.json")} == {version}
+
+
+def test_a_version_whose_publisher_died_at_the_last_step_is_finished_by_the_next(
+    registry: ModelRegistry, artifacts: list[Path], tmp_path: Path
+) -> None:
+    first = registry.publish(artifacts[0], {"test_auc": 0.9})
+    registry.store.delete("models/tissue/versions/v1/version.json")
+    assert registry.versions() == []
+    assert registry.publish(artifacts[0], {"test_auc": 0.8}) == first
+    assert registry.version("v1") == first
 
 
 def test_every_challenger_of_a_champion_is_a_look_and_the_same_one_again_is_not(store: ObjectStore) -> None:
