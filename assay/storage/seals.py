@@ -17,7 +17,7 @@ Seal = dict[str, Any]
 
 _BLOCK = 2**20
 _THREADS = 4  # zlib does not hold the interpreter's lock
-_KEY = "checksum"
+CHECKSUM = "checksum"
 
 
 def seal_of(path: Path) -> Seal:
@@ -61,13 +61,13 @@ def damaged(root: Path, seals: Mapping[str, Seal]) -> tuple[str, str] | None:
 
 def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a description with a checksum of itself."""
-    bare = {key: value for key, value in values.items() if key != _KEY}
-    return {**bare, _KEY: _checksum(bare)}
+    bare = {key: value for key, value in values.items() if key != CHECKSUM}
+    return {**bare, CHECKSUM: _checksum(bare)}
 
 
 def is_intact(values: Mapping[str, Any]) -> bool:
     """Return whether a description that was read is as `sealed` made it."""
-    return values.get(_KEY) == _checksum({key: value for key, value in values.items() if key != _KEY})
+    return values.get(CHECKSUM) == _checksum({key: value for key, value in values.items() if key != CHECKSUM})
 
 
 def _checksum(values: Mapping[str, Any]) -> str:

@@ -14,9 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.config import BaselineConfig, FinetuneConfig, Policy, RuntimeConfig, parse_section
-from assay.errors import AssayError, one_line
+from assay.errors import AssayError, InputError, one_line
 from assay.hashing import hash_json, sources_version
+from assay.observability.progress import log
+from assay.storage.files import read_errors
 from assay.storage.open import open_store
+from assay.storage.seals import is_intact, sealed
 from assay.sweep.spec import Row, Sweep, policy_of
 
 if TYPE_CHECKING:
@@ -107,16 +110,22 @@ class Records:
         return cls(f"{storage_root.rstrip('/')}/sweeps")
 
     def find(self, key: str) -> Record | None:
-        """Return the record of a run that has ended, or None."""
+        """Return the record of a run that has ended, or None; one that cannot be read is told, and run again."""
         if not self._store.exists(f"{key}/{RECORD_FILE}"):
             return None
-        values = json.loads(self._store.read_bytes(f"{key}/{RECORD_FILE}"))
-        probabilities = None
-        if values["status"] == DONE:
-            with np.load(io.BytesIO(self._store.read_bytes(f"{key}/{PREDICTIONS_FILE}"))) as file:
-                probabilities = file["probabilities"]
-        fields = {name: values[name] for name in ("key", "seed", "status", "metrics", "note")}
-        return Record(**fields, probabilities=probabilities)
+        try:
+            with read_errors(self._store.uri(key), "The run is done again."):
+                values = json.loads(self._store.read_bytes(f"{key}/{RECORD_FILE}"))
+                if not is_intact(values):
+                    raise InputError(f"{self._store.uri(key)}: its record has changed. The run is done again.")
+                fields = {name: values[name] for name in ("key", "seed", "status", "metrics", "note")}
+                if values["status"] != DONE:
+                    return Record(**fields)
+                with np.load(io.BytesIO(self._store.read_bytes(f"{key}/{PREDICTIONS_FILE}"))) as file:
+                    return Record(**fields, probabilities=file["probabilities"])
+        except InputError as error:
+            log(str(error))
+            return None
 
     def keep(self, record: Record, job: Job, history: str = "") -> None:
         """Write a record; it is there when its last file is, so a killed process leaves none.
@@ -133,7 +142,7 @@ class Records:
             np.savez_compressed(packed, probabilities=record.probabilities)
             self._store.write_bytes(f"{record.key}/{PREDICTIONS_FILE}", packed.getvalue())
         values = {name: value for name, value in dataclasses.asdict(record).items() if name != "probabilities"}
-        text = json.dumps({**values, "job": dataclasses.asdict(job)}, indent=1, sort_keys=True)
+        text = json.dumps(sealed({**values, "job": dataclasses.asdict(job)}), indent=1, sort_keys=True)
         self._store.write_bytes(f"{record.key}/{RECORD_FILE}", text.encode())
 
 

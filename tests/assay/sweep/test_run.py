@@ -7,7 +7,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from assay.config import load_config
 from assay.errors import AssayError, InputError
@@ -87,3 +90,20 @@ def test_a_record_without_its_last_file_is_none(tmp_path: Path) -> None:
     assert records.find("key") == Record("key", 0, "failed", note="diverged")
     (tmp_path / "key" / "record.json").unlink()
     assert records.find("key") is None
+
+
+@pytest.mark.parametrize("file", ["record.json", "validation.npz"])
+@given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
+def test_a_damaged_record_is_run_again_and_never_believed(
+    file: str, place: int, bit: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("records")
+    records, kept = Records(str(folder)), Record("key", 0, "done", {"val_auc": 0.5}, "", np.eye(2, dtype=np.float32))
+    records.keep(kept, Job("baseline", {}, {}, 0))
+    content = bytearray((folder / "key" / file).read_bytes())
+    content[place % len(content)] ^= 1 << bit
+    (folder / "key" / file).write_bytes(content)
+    found = records.find("key")
+    if found is not None:  # some bits of a zip file say nothing
+        assert found.metrics == kept.metrics
+        assert np.array_equal(found.probabilities, kept.probabilities)
