@@ -18,6 +18,7 @@ import numpy as np
 
 from assay.data.unusable import Unusable
 from assay.models.artifact import LoadedModel
+from assay.models.info import BYTES_SIGNATURE, ERRORS_SIGNATURE
 from assay.predict import model_input, window_input
 
 LARGEST_BODY = 256 * 2**20
@@ -57,41 +58,57 @@ class ModelServer(ThreadingHTTPServer):
         """Return the answer to the body of a request: one file, or JSON with ``instances``.
 
         Raises:
-            _Refused: It is neither, or one of the files cannot be used.
+            _Refused: It is neither, or one of the files cannot be used and the request does not ask for errors.
         """
-        inputs = [self._input(index, instance) for index, instance in enumerate(_instances(body))]
+        instances, with_errors = _instances(body)
+        inputs: list[np.ndarray] = []
+        errors: list[str] = []
+        for index, instance in enumerate(instances):
+            try:
+                inputs.append(self._input(instance))
+                errors.append("")
+            except _Refused as refused:
+                if not with_errors:
+                    raise _Refused(f"instance {index}: {refused}") from refused
+                errors.append(str(refused))
+        rows = iter(self._predicted(inputs))
+        if not with_errors:
+            return {"predictions": list(rows)}
+        nothing = {"probabilities": None, "labels": ""}
+        return {"predictions": [{**(nothing if error else next(rows)), "errors": error} for error in errors]}
+
+    def _predicted(self, inputs: list[np.ndarray]) -> list[dict[str, Any]]:
+        if not inputs:
+            return []
         with self._one_at_a_time:
             probabilities = self.model.predict(np.stack(inputs))
-        classes = self.model.info.classes
         decided = self.model.decide(probabilities)
-        return {
-            "predictions": [
-                {"probabilities": row.tolist(), "labels": classes[index]}
-                for row, index in zip(probabilities, decided, strict=True)
-            ]
-        }
+        return [
+            {"probabilities": row.tolist(), "labels": self.model.info.classes[index]}
+            for row, index in zip(probabilities, decided, strict=True)
+        ]
 
-    def _input(self, index: int, instance: Any) -> np.ndarray:
+    def _input(self, instance: Any) -> np.ndarray:
         try:
             if isinstance(instance, bytes):
                 return model_input(instance, self.model.info)
             if self.model.info.kind == "image":
-                raise _Refused(f'instance {index}: an image is {{"b64": "..."}}')
+                raise _Refused('an image is {"b64": "..."} in Base64')
             # JSON knows no NaN: a missing value is null.
             window = np.array(instance, np.float32)
             if np.isinf(window).any():
-                raise _Refused(f"instance {index}: infinite values")
+                raise _Refused("infinite values")
             return window_input(window, self.model.info)
         except Unusable as reason:
-            raise _Refused(f"instance {index}: {reason}") from reason
+            raise _Refused(str(reason)) from reason
         except (TypeError, ValueError) as error:
-            raise _Refused(f"instance {index}: not a window of numbers") from error
+            raise _Refused("not a window of numbers") from error
 
 
-def _instances(body: bytes) -> list[Any]:
-    """Return the files or windows of a request."""
+def _instances(body: bytes) -> tuple[list[Any], bool]:
+    """Return the files or windows of a request, and whether it asks for errors one by one."""
     if body.lstrip()[:1] != b"{":
-        return [body]
+        return [body], False
     try:
         given = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -101,17 +118,20 @@ def _instances(body: bytes) -> list[Any]:
         raise _Refused('the body is one file, or {"instances": [{"b64": "..."}, ...]}')
     if len(instances) > LARGEST_BATCH:
         raise _Refused(f"{len(instances)} instances, at most {LARGEST_BATCH} are answered at once")
-    return [_unpacked(index, instance) for index, instance in enumerate(instances)]
+    signature = given.get("signature_name", BYTES_SIGNATURE)
+    if signature not in (BYTES_SIGNATURE, ERRORS_SIGNATURE):
+        raise _Refused(f"signature_name {str(signature)[:80]!r}: there are {BYTES_SIGNATURE} and {ERRORS_SIGNATURE}")
+    return [_unpacked(instance) for instance in instances], signature == ERRORS_SIGNATURE
 
 
-def _unpacked(index: int, instance: Any) -> Any:
+def _unpacked(instance: Any) -> Any:
     if isinstance(instance, dict) and len(instance) == 1 and "b64" not in instance:
         (instance,) = instance.values()  # {"images": {"b64": ...}}
     if isinstance(instance, dict):
         try:
             return base64.b64decode(instance["b64"], validate=True)
-        except (KeyError, TypeError, ValueError, binascii.Error) as error:
-            raise _Refused(f'instance {index}: an image is {{"b64": "..."}} in Base64') from error
+        except (KeyError, TypeError, ValueError, binascii.Error):
+            return None  # refused where the model's kind is known
     return instance
 
 

@@ -6,6 +6,8 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from assay.data.unusable import UnusableImage
+
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Little and big endian, each in the classic form and in that of files above 4 GB.
 TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
@@ -177,17 +179,33 @@ def _exif_orientation(tiff: bytes) -> int:
     return 1
 
 
-def png_is_intact(data: bytes) -> bool:
-    """Return whether the checksums of a PNG's chunks are right, up to its end chunk."""
-    position = 8
+def intact_png(data: bytes) -> bytes:
+    """Return a PNG without the parts that are damaged and not needed; the same object where none is.
+
+    Each part (chunk) has a checksum. The small first letter of a part's name says that the picture can be shown
+    without it: libpng, and with it TensorFlow, passes over such a part where its checksum is wrong.
+
+    Args:
+        data: The whole file.
+
+    Raises:
+        UnusableImage: A part that is needed is damaged, or missing.
+    """
+    position, damaged = 8, []
     try:
         while True:
             length, kind = struct.unpack_from(">I4s", data, position)
             (stored,) = struct.unpack_from(">I", data, position + 8 + length)
-            if zlib.crc32(memoryview(data)[position + 4 : position + 8 + length]) != stored:
-                return False
+            after = position + 12 + length
+            if zlib.crc32(memoryview(data)[position + 4 : after - 4]) != stored:
+                if kind[:1] < b"a":
+                    raise UnusableImage("broken (a checksum of the PNG is wrong)")
+                damaged.append(slice(position, after))
             if kind == b"IEND":
-                return True
-            position += 12 + length
-    except struct.error:
-        return False
+                break
+            position = after
+    except struct.error as error:
+        raise UnusableImage("truncated (the end of the PNG is missing)") from error
+    for part in reversed(damaged):
+        data = data[: part.start] + data[part.stop :]
+    return data

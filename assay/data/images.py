@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 from assay.data.deep import read_jpeg2000, read_png, read_pnm
-from assay.data.formats import ImageInfo, png_is_intact
+from assay.data.formats import ImageInfo, intact_png
 from assay.data.headers import damage, open_with_pillow, read_header
 from assay.data.samples import WHOLE_RANGE, Range, Rendering, Samples, oriented, range_in_use, show
 from assay.data.tiff import needs_pillow, read_tiff
@@ -110,6 +110,11 @@ def decode_with_range(
         )
     if min(info.width, info.height) < MIN_SIDE:
         raise UnusableImage(f"too small: {info.width} x {info.height} pixels, each side needs {MIN_SIDE}")
+    if info.format == "PNG":
+        # libpng prints what it thinks of damaged parts, Pillow refuses some and passes over others: one rule for all.
+        intact = intact_png(data)
+        if intact is not data:
+            data, info = intact, read_header(intact)
     if pixels > _LARGE_PIXELS:
         with _one_large_image:
             return _decode(data, info, max_pixels, rendering)
@@ -119,8 +124,7 @@ def decode_with_range(
 def _decode(
     data: bytes, info: ImageInfo, max_pixels: int, rendering: Rendering
 ) -> tuple[np.ndarray, ImageInfo, Range | None]:
-    # A broken PNG would be found by libpng too, which prints what it thinks of it.
-    if info.plain and rendering.bands is None and (info.format != "PNG" or png_is_intact(data)):
+    if info.plain and rendering.bands is None:
         flag = cv2.IMREAD_GRAYSCALE if info.mode == "L" else cv2.IMREAD_COLOR_RGB
         pixels = _opencv(data, flag | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is not None:
@@ -146,8 +150,6 @@ def _samples(data: bytes, info: ImageInfo, max_pixels: int) -> Samples:
         if not info.deep:
             return _with_pillow(data, info)
         if info.format == "PNG":
-            if not png_is_intact(data):
-                raise UnusableImage("truncated or broken (a checksum of the PNG is wrong)")
             found = read_png(data)
         elif info.format == "JPEG2000":
             found = read_jpeg2000(data)

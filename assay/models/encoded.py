@@ -10,6 +10,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from assay.data.samples import Rendering
+from assay.models.checksums import crc32
 
 _MOST_SCANS = 200
 _LEAST_SIDE = 8
@@ -109,27 +110,37 @@ def _of_jpeg(content: tf.Tensor, max_pixels: int) -> tf.Tensor:
 
 def _of_png(content: tf.Tensor, max_pixels: int, rendering: Rendering) -> tf.Tensor:
     size = tf.shape(content, tf.int64)[0] - _PADDING
-    one = tf.constant(1, tf.int64)
+    one, no = tf.constant(1, tf.int64), tf.constant(False)
 
-    def step(at: tf.Tensor, turned: tf.Tensor, clear: tf.Tensor, done: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def step(
+        at: tf.Tensor, turned: tf.Tensor, clear: tf.Tensor, damaged: tf.Tensor, done: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         length, kind = _big(content, at, 4), content[at + 4 : at + 8]
         after = at + 8 + length
-        is_exif = tf.reduce_all(kind == _codes(b"eXIf"))
+        intact = tf.cond(
+            after + 4 <= size,
+            lambda: crc32(content[at + 4 : after]) == _big(content, after, 4),
+            lambda: tf.constant(False),
+        )
+        # Small first letters are of parts that a picture can be shown without: damaged ones are passed over.
+        needed = kind[0] < 97
+        is_exif = tf.logical_and(intact, tf.reduce_all(kind == _codes(b"eXIf")))
         turned = tf.cond(
             is_exif, lambda: _orientation(content, at + 8, tf.minimum(after, size)), lambda: tf.identity(turned)
         )
-        clear = tf.logical_or(clear, tf.reduce_all(kind == _codes(b"tRNS")))
-        return after + 4, turned, clear, tf.reduce_all(kind == _codes(b"IEND"))
+        clear = tf.logical_or(clear, tf.logical_and(intact, tf.reduce_all(kind == _codes(b"tRNS"))))
+        damaged = tf.logical_or(damaged, tf.logical_and(needed, tf.logical_not(intact)))
+        return after + 4, turned, clear, damaged, tf.reduce_all(kind == _codes(b"IEND"))
 
-    _, turned, clear, whole = tf.while_loop(
-        lambda at, turned, clear, done: tf.logical_and(tf.logical_not(done), at + 8 < size),
+    _, turned, clear, damaged, whole = tf.while_loop(
+        lambda at, turned, clear, damaged, done: tf.logical_and(tf.logical_not(done), at + 8 < size),
         step,
-        (8 * one, one, tf.constant(False), tf.constant(False)),
+        (8 * one, one, no, no, no),
     )
     depth = content[24]
     deep = depth == 16
     return _first(
-        (tf.logical_not(whole), "a truncated or broken PNG"),
+        (tf.logical_or(damaged, tf.logical_not(whole)), "a truncated or broken PNG"),
         *_sizes(_big(content, 20, 4), _big(content, 16, 4), max_pixels),
         (depth < 8, "a PNG of less than 8 bits"),
         (turned != 1, "a PNG that its EXIF orientation turns"),
@@ -142,13 +153,15 @@ def _of_png(content: tf.Tensor, max_pixels: int, rendering: Rendering) -> tf.Ten
 
 
 def _of_bmp(content: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    height = _little(content, 22, 4)
+    size = tf.shape(content, tf.int64)[0] - _PADDING
+    height, width = _little(content, 22, 4), _little(content, 18, 4)
     # Rows from the top down have a negative height.
     height = tf.where(height >= 2**31, 2**32 - height, height)
     return _first(
         (tf.logical_or(_little(content, 14, 4) < 40, _little(content, 30, 4) != 0), "a BMP that is compressed"),
         (_little(content, 28, 2) != 24, "a BMP of other than 24 bits"),
-        *_sizes(height, _little(content, 18, 4), max_pixels),
+        *_sizes(height, width, max_pixels),
+        (_little(content, 10, 4) + height * ((3 * width + 3) // 4 * 4) > size, "a truncated BMP"),
     )
 
 

@@ -14,6 +14,11 @@ from assay.errors import DamagedError, InputError
 from assay.hashing import code_version
 from assay.measures.calibration import Calibration
 
+# What a SavedModel can be asked by; `assay.models.serving` says what each takes and gives.
+BYTES_SIGNATURE = "serving_default"
+ERRORS_SIGNATURE = "with_errors"
+PIXELS_SIGNATURE = "pixels"
+
 INFO_FILE = "model.json"
 KERAS_FILE = "model.keras"
 SAVED_MODEL_DIR = "saved_model"

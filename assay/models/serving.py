@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 
 from assay.config import DataConfig
@@ -11,28 +12,26 @@ from assay.data.samples import WHOLE_RANGE, Rendering
 from assay.measures.calibration import Calibration, Curve
 from assay.measures.metrics import SMALLEST_PROBABILITY
 from assay.models.encoded import is_deep_png, is_jpeg, is_png, refusal
+from assay.models.info import BYTES_SIGNATURE, ERRORS_SIGNATURE, PIXELS_SIGNATURE, ModelInfo
 
 if TYPE_CHECKING:
     import keras
-
-    from assay.models.info import ModelInfo
-
-BYTES_SIGNATURE = "serving_default"
-PIXELS_SIGNATURE = "pixels"
 
 
 def serving_functions(model: keras.Model, info: ModelInfo) -> dict[str, Any]:
     """Return the ``tf.function`` of each signature that a SavedModel serves.
 
     Each returns ``probabilities`` (N, K) float32 and ``labels`` (N,) string, the class decided at the stored
-    threshold. Of images there are two:
+    threshold. Of images there are three:
 
     - ``serving_default`` takes ``images`` (N,) string, each the bytes of one JPEG, PNG or BMP file. What TensorFlow
-      would decode otherwise than training did is refused with the reason (`assay.models.encoded`).
+      would decode otherwise than training did is refused with the reason (`assay.models.encoded`): the request fails.
+    - ``with_errors`` takes the same and fails for none of them: ``errors`` (N,) string is the reason of each that is
+      refused, which has an empty label and NaN for probabilities; empty for the others.
     - ``pixels`` takes ``pixels`` (N, H, W, C) uint8, decoded and resized by `assay.data.images`: any file.
 
     Of sensors ``serving_default`` takes ``windows`` (N, T, C) float32; a missing value (NaN) is filled with the
-    channel's training mean where training filled values.
+    channel's training mean where training did so, else refused.
 
     Args:
         model: Raw values in, probabilities out.
@@ -42,28 +41,53 @@ def serving_functions(model: keras.Model, info: ModelInfo) -> dict[str, Any]:
         signature = [tf.TensorSpec([None, *info.input_shape], tf.float32, name="windows")]
 
         def serve_windows(windows: tf.Tensor) -> dict[str, tf.Tensor]:
-            if info.missing != "error":
+            if info.missing == "mean":
                 windows = tf.where(tf.math.is_nan(windows), tf.constant(info.channel_means, tf.float32), windows)
-            return _answer(model, info, windows)
+            finite = tf.reduce_all(tf.math.is_finite(windows))
+            # Of such values a network makes a probability that is no number, and of that the negative class.
+            check = tf.debugging.Assert(finite, ["windows with missing or infinite values are refused"])
+            with tf.control_dependencies([check]):
+                return _answer(model, info, tf.identity(windows))
 
         return {BYTES_SIGNATURE: tf.function(serve_windows, signature, autograph=False)}
 
-    def serve_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        def one(numbered: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-            name = tf.strings.join(["image ", tf.strings.as_string(numbered[0])])
-            return decode(numbered[1], info.input_shape, info.max_pixels, Rendering.of(info), name)
+    of_files = tf.TensorSpec([None], tf.string, name="images")
+    of_pixels = tf.TensorSpec([None, *info.input_shape], tf.uint8, name="pixels")
 
-        numbers = tf.range(tf.shape(images)[0])
-        pixels = tf.map_fn(one, (numbers, images), fn_output_signature=tf.TensorSpec(info.input_shape, tf.uint8))
-        return _answer(model, info, tf.cast(pixels, tf.float32))
+    def decoded(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.map_fn(
+            lambda data: decode_or_refuse(data, info.input_shape, info.max_pixels, Rendering.of(info)),
+            images,
+            fn_output_signature=(tf.TensorSpec(info.input_shape, tf.uint8), tf.TensorSpec([], tf.string)),
+        )
+
+    # One function for both signatures: a SavedModel holds it once.
+    decode_all = tf.function(decoded, [of_files], autograph=False)
+
+    def serve_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels, errors = decode_all(images)
+        refused = tf.where(errors != "")[:, 0]
+        named = tf.strings.join(["image ", tf.strings.as_string(refused), " is refused: ", tf.gather(errors, refused)])
+        first = tf.strings.reduce_join(named[:1])
+        with tf.control_dependencies([tf.debugging.Assert(tf.equal(tf.size(refused), 0), [first])]):
+            return _answer(model, info, tf.cast(tf.identity(pixels), tf.float32))
+
+    def serve_with_errors(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels, errors = decode_all(images)
+        answer = _answer(model, info, tf.cast(pixels, tf.float32))
+        usable = errors == ""
+        return {
+            "probabilities": tf.where(usable[:, None], answer["probabilities"], np.float32("nan")),
+            "labels": tf.where(usable, answer["labels"], ""),
+            "errors": errors,
+        }
 
     def serve_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         return _answer(model, info, tf.cast(pixels, tf.float32))
 
-    of_files = tf.TensorSpec([None], tf.string, name="images")
-    of_pixels = tf.TensorSpec([None, *info.input_shape], tf.uint8, name="pixels")
     return {
         BYTES_SIGNATURE: tf.function(serve_images, [of_files], autograph=False),
+        ERRORS_SIGNATURE: tf.function(serve_with_errors, [of_files], autograph=False),
         PIXELS_SIGNATURE: tf.function(serve_pixels, [of_pixels], autograph=False),
     }
 
@@ -73,7 +97,6 @@ def decode(
     shape: tuple[int, ...],
     max_pixels: int = DataConfig.model_fields["max_pixels"].default,
     rendering: Rendering = WHOLE_RANGE,
-    name: tf.Tensor | str = "the image",
 ) -> tf.Tensor:
     """Decode and resize one image file as `assay.data.images.decode` does, within a grey level or two.
 
@@ -82,7 +105,6 @@ def decode(
         shape: H, W, C wanted.
         max_pixels: A larger image is refused.
         rendering: Window and bands of the training.
-        name: What to call the image in a refusal.
 
     Returns:
         (H, W, C) uint8.
@@ -90,10 +112,29 @@ def decode(
     Raises:
         tf.errors.InvalidArgumentError: The file is one that TensorFlow would decode otherwise, or not at all.
     """
-    reason = refusal(data, max_pixels, rendering)
-    message = tf.strings.join([name, " is refused: ", reason])
+    pixels, reason = decode_or_refuse(data, shape, max_pixels, rendering)
+    message = tf.strings.join(["the image is refused: ", reason])
     with tf.control_dependencies([tf.debugging.Assert(tf.equal(reason, ""), [message])]):
-        return _decoded(tf.identity(data), shape, rendering)
+        return tf.identity(pixels)
+
+
+def decode_or_refuse(
+    data: tf.Tensor, shape: tuple[int, ...], max_pixels: int, rendering: Rendering
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decode and resize one image file, or say why not.
+
+    Args:
+        data: Scalar string.
+        shape: H, W, C wanted.
+        max_pixels: A larger image is refused.
+        rendering: Window and bands of the training.
+
+    Returns:
+        (H, W, C) uint8, zeros for a refused one, and the reason of the refusal, scalar string, else empty.
+    """
+    reason = refusal(data, max_pixels, rendering)
+    pixels = tf.cond(tf.equal(reason, ""), lambda: _decoded(data, shape, rendering), lambda: tf.zeros(shape, tf.uint8))
+    return tf.ensure_shape(pixels, shape), reason
 
 
 def _decoded(data: tf.Tensor, shape: tuple[int, ...], rendering: Rendering) -> tf.Tensor:

@@ -140,6 +140,26 @@ def test_a_refusal_names_the_instance(images: ModelServer) -> None:
     assert ask(images, instances(good, good[:100], good))[1]["error"].startswith("instance 1: truncated")
 
 
+def test_errors_one_by_one_leave_the_other_answers(images: ModelServer) -> None:
+    good = EXAMPLES["GIF: plain"]
+    request = json.loads(instances(good, good[:100], good)) | {"signature_name": "with_errors"}
+    request["instances"].append({"b64": "!"})
+    status, answer = ask(images, json.dumps(request).encode())
+    first, broken, third, garbled = answer["predictions"]
+    assert status == 200
+    alone = ask(images, good)[1]["predictions"][0]
+    np.testing.assert_allclose(
+        [first["probabilities"], third["probabilities"]], [alone["probabilities"]] * 2, atol=1e-6
+    )
+    assert (first["labels"], first["errors"], third["errors"]) == (alone["labels"], "", "")
+    assert broken["errors"].startswith("truncated")
+    assert garbled["errors"].startswith("an image is")
+    for row in (broken, garbled):
+        assert (row["probabilities"], row["labels"]) == (None, "")
+    request["signature_name"] = "pixels"
+    assert "signature_name 'pixels'" in ask(images, json.dumps(request).encode())[1]["error"]
+
+
 def test_wrong_windows_are_refused(windows: ModelServer) -> None:
     for window, reason in (([[1.0, 2.0]], "the model takes 4 x 2"), ([["x"]], "not a window of numbers")):
         status, answer = ask(windows, json.dumps({"instances": [window]}).encode())

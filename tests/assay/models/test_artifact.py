@@ -147,6 +147,36 @@ def test_missing_values_of_windows_are_served_with_the_training_mean(tmp_path: P
         info_for(kind="sensor", input_shape=(16, 3), missing="mean", channel_means=(1.0,))
 
 
+@pytest.mark.parametrize("missing", ["error", "interpolate"])
+def test_missing_values_that_the_graph_cannot_fill_as_training_did_are_refused(tmp_path: Path, missing: str) -> None:
+    info = info_for(kind="sensor", input_shape=(16, 3), missing=missing, channel_means=(1.0, 2.0, 300.0))
+    save_model(random_model(shape=(16, 3)), tmp_path, info)
+    windows = np.zeros((2, 16, 3), np.float32)
+    serve = tf.saved_model.load(tmp_path / "saved_model").signatures["serving_default"]
+    assert np.isfinite(serve(windows=tf.constant(windows))["probabilities"]).all()
+    windows[1, 4, 2] = np.nan
+    with pytest.raises(tf.errors.InvalidArgumentError, match="missing or infinite values are refused"):
+        serve(windows=tf.constant(windows))
+
+
+def test_one_image_that_is_refused_leaves_the_answers_of_the_others(tmp_path: Path) -> None:
+    save_model(random_model(), tmp_path, info_for(classes=("a", "b")))
+    good, other = (encode(image, ".png") for image in smooth_images(2, *SHAPE[:2]))
+    damaged = other[:60] + bytes([other[60] ^ 1]) + other[61:]
+    signatures = tf.saved_model.load(tmp_path / "saved_model").signatures
+    alone = signatures["serving_default"](images=tf.constant([good, other]))
+    answer = signatures["with_errors"](images=tf.constant([good, damaged, b"GIF89a", other, b""]))
+    usable = [0, 3]
+    np.testing.assert_allclose(answer["probabilities"].numpy()[usable], alone["probabilities"], atol=1e-6)
+    np.testing.assert_array_equal(answer["labels"].numpy()[usable], alone["labels"])
+    assert np.isnan(answer["probabilities"].numpy()[[1, 2, 4]]).all()
+    errors = [error.decode().partition(".")[0] for error in answer["errors"].numpy()]
+    assert errors == ["", "a truncated or broken PNG", "neither JPEG, PNG nor BMP", "", "neither JPEG, PNG nor BMP"]
+    assert [label.decode() for label in answer["labels"].numpy()[[1, 2, 4]]] == ["", "", ""]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image 1 is refused: a truncated or broken PNG"):
+        signatures["serving_default"](images=tf.constant([good, damaged, other]))
+
+
 def test_a_model_built_under_mixed_precision_survives_and_answers_in_float32(tmp_path: Path) -> None:
     model = random_model(policy="mixed_bfloat16")
     save_model(model, tmp_path, info_for())

@@ -16,6 +16,7 @@ from PIL import Image
 
 from assay.data.images import Rendering, decode
 from assay.data.samples import WHOLE_RANGE
+from assay.data.unusable import UnusableImage
 from assay.models.serving import decode as serving_decode
 from tests.formats import EXAMPLES, KINDS
 
@@ -125,10 +126,44 @@ def test_what_is_not_whole_is_refused() -> None:
         png[:10],
         b"BM",
         b"BM" + bytes(60),
+        encoded(smooth(48, 40), "BMP")[:-1],
         b"text",
     ):
         with pytest.raises(tf.errors.InvalidArgumentError):
             served(data)
+
+
+def parts(png: bytes) -> dict[str, int]:
+    """Where the checksum of each part of a PNG stands."""
+    found, position = {}, 8
+    while position < len(png):
+        length, kind = struct.unpack_from(">I4s", png, position)
+        found[kind.decode()] = position + 8 + length
+        position += 12 + length
+    return found
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_damaged_part_of_a_png_is_passed_over_if_the_picture_needs_it_not(bits: int) -> None:
+    clear = {"transparency": (90, 100, 110)} if bits == 8 else {}
+    data = encoded(smooth(48, 40), "PNG", exif=exif("<", 6), dpi=(72, 72), **clear)
+    if bits == 16:
+        deep = imagecodecs.png_encode(smooth(48, 40).astype(np.uint16) * 257)
+        data = deep[:33] + data[33 : parts(data)["eXIf"] + 4] + deep[33:]
+    plain = encoded(smooth(48, 40), "PNG")
+    places = parts(data)
+    for kind in places.keys() & {"eXIf", "tRNS", "pHYs"}:
+        data = data[: places[kind]] + bytes(4) + data[places[kind] + 4 :]
+    assert places.keys() >= {"eXIf", "pHYs"}
+    # As if none of them were there: neither turned nor transparent, in every reader.
+    np.testing.assert_array_equal(decode(data, "rgb", None, LIMIT), decode(plain, "rgb", None, LIMIT))
+    assert np.abs(difference(data)).max() <= 1
+    for kind in ("IHDR", "IDAT", "IEND"):
+        broken = data[: places[kind]] + bytes(4) + data[places[kind] + 4 :]
+        with pytest.raises(UnusableImage, match="a checksum of the PNG is wrong"):
+            decode(broken, "rgb", None, LIMIT)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="a truncated or broken PNG"):
+            served(broken)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP"])
