@@ -44,6 +44,19 @@ def clustered_proportion(successes: Mask, groups: npt.NDArray[Any] | None = None
     count = len(successes)
     if count == 0:
         return NO_INTERVAL
+    effective, kish = effective_cases(successes, groups)
+    low, high = _wilson(float(successes.mean()), effective, _student(confidence, kish - 1))
+    return Interval(low, high, "wilson" if kish >= count else "wilson by groups")
+
+
+def effective_cases(successes: Mask, groups: npt.NDArray[Any] | None = None) -> tuple[float, float]:
+    """Return how many independent cases tell as much of a proportion, and the effective number of groups (Kish's).
+
+    Args:
+        successes: bool (N,), N at least 1.
+        groups: Patient or slide of each case (N,); None: cases are independent.
+    """
+    count = len(successes)
     units = unit_numbers(groups, count)
     sizes = np.bincount(units)
     hits = np.bincount(units, successes)
@@ -61,9 +74,7 @@ def clustered_proportion(successes: Mask, groups: npt.NDArray[Any] | None = None
         telling = min(int((hits > 0).sum()), int((hits < sizes).sum()))
         seen = max(variance / independent, 1.0)
     effect = (telling * seen + PRIOR_GROUPS * prior) / (telling + PRIOR_GROUPS)
-    quantile = _student(confidence, kish - 1)
-    low, high = _wilson(share, count / effect, quantile)
-    return Interval(low, high, "wilson" if weighted == 1 else "wilson by groups")
+    return count / effect, kish
 
 
 def clustered_auc(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.config import EvaluateConfig
-from assay.measures.clustered import clustered_proportion
+from assay.measures.clustered import effective_cases
 from assay.measures.ranking import Integers, Mask, SortedScores
 
 DEFAULT_THRESHOLD = 0.5
@@ -97,14 +97,17 @@ def lower_bound(successes: Mask, groups: npt.NDArray[Any] | None = None, confide
         confidence: One-sided.
 
     Returns:
-        Clopper and Pearson's exact bound; where a group holds several cases that of `clustered_proportion`.
+        Clopper and Pearson's exact bound; where a group holds several cases for the effective number of cases and
+        with Student's t.
+
+    Source:
+        Clopper and Pearson 1934; with groups Korn and Graubard 1998, Survey Methodology 24. Not Wilson's: of its two
+        ends the one away from 1/2 is right too rarely alone (Cai 2005).
     """
     from scipy.stats import beta
 
-    hits, count = int(successes.sum()), len(successes)
-    if groups is not None and len(np.unique(groups)) < count:
-        return clustered_proportion(successes, groups, 2 * confidence - 1).low
-    return float(beta.ppf(1 - confidence, hits, count - hits + 1)) if hits else 0.0
+    hits, cases = _hits_and_cases(successes, groups, confidence)
+    return float(beta.ppf(1 - confidence, hits, cases - hits + 1)) if hits else 0.0
 
 
 def chance_of(target: float, successes: Mask, groups: npt.NDArray[Any] | None = None) -> float:
@@ -116,19 +119,28 @@ def chance_of(target: float, successes: Mask, groups: npt.NDArray[Any] | None = 
         groups: Patient or slide of each case (N,); None: cases are independent.
     """
     from scipy.optimize import brentq
-    from scipy.stats import beta
 
-    hits, count = int(successes.sum()), len(successes)
-    if groups is None or len(np.unique(groups)) == count:
-        return float(beta.sf(target, hits, count - hits + 1)) if hits else 0.0
-    low, high = 0.5, 0.9999
+    low, high = 1e-4, 1 - 1e-4
 
     def beyond(confidence: float) -> float:
         return lower_bound(successes, groups, confidence) - target
 
     if beyond(low) <= 0:
-        return low
-    return high if beyond(high) >= 0 else float(brentq(beyond, low, high, xtol=1e-4))
+        return 0.0
+    return 1.0 if beyond(high) >= 0 else float(brentq(beyond, low, high, xtol=1e-6))
+
+
+def _hits_and_cases(successes: Mask, groups: npt.NDArray[Any] | None, confidence: float) -> tuple[float, float]:
+    """Return successes and cases, with groups the effective ones, fewer where groups are few for their variance."""
+    from scipy.stats import norm, t
+
+    hits, count = int(successes.sum()), len(successes)
+    if groups is None or len(np.unique(groups)) == count:
+        return hits, count
+    effective, kish = effective_cases(successes, groups)
+    tail = max(confidence, 1 - confidence, 0.51)
+    effective *= float(norm.ppf(tail) / t.ppf(tail, max(kish - 1, 1.0))) ** 2
+    return hits / count * effective, effective
 
 
 def _for_target(

@@ -83,7 +83,7 @@ def test_the_bound_is_clopper_and_pearsons():
 def test_a_target_sensitivity_is_missed_no_more_often_than_was_asked(grouped):
     """With the plain rule it was missed in more than half; here at most 10 %, and not next to never."""
     missed = []
-    for seed in range(150):
+    for seed in range(100):
         generator = np.random.default_rng(seed)
         positive = np.arange(400) % 2 == 1
         groups = np.arange(400) // 8 if grouped else None
@@ -100,7 +100,7 @@ def test_a_target_out_of_reach_is_one_sentence_with_the_chance():
     scores = np.linspace(0.1, 0.9, 40)
     chosen = choose_threshold(positive, scores, _target("sensitivity"))
     assert chosen.sensitivity == 1.0
-    assert chosen.chance == pytest.approx(1 - 0.95**20)
+    assert chosen.chance == pytest.approx(1 - 0.95**20, abs=1e-5)
     assert chosen.note == (
         "a sensitivity of 0.95 cannot be promised with 90% confidence from 20 positive validation cases (it takes 45 "
         "without a mistake): the most careful threshold is used, which meets it with a chance of about 64%"
