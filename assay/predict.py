@@ -134,7 +134,8 @@ def predict_files(
 def header_of(info: ModelInfo, name: str, version: str) -> str:
     """Return which model speaks and how it decides, in one line."""
     if len(info.classes) != 2:
-        return f"{name} {version} ({info.name}): the most probable of {len(info.classes)} classes"
+        offsets = ", rare ones given more weight" if info.class_offsets else ""
+        return f"{name} {version} ({info.name}): the most probable of {len(info.classes)} classes{offsets}"
     positive = info.classes[info.positive_index]
     return f"{name} {version} ({info.name}): positive is '{positive}', at a probability of {info.threshold:.3f} or more"
 
@@ -171,6 +172,7 @@ def to_json(predictions: Sequence[Prediction], info: ModelInfo, name: str, versi
         "classes": info.classes,
         "positive_class": info.classes[info.positive_index],
         "threshold": info.threshold if len(info.classes) == 2 else None,
+        "class_offsets": info.class_offsets,
         "calibration": info.calibration.model_dump(mode="json"),
         "dataset_fingerprint": info.dataset_fingerprint,
     }

@@ -389,6 +389,10 @@ class EvaluateConfig(Section):
         0.9, ge=0.5, lt=1, description="for sensitivity and specificity: that later cases reach the target"
     )
     threshold_value: float = Field(0.5, gt=0, lt=1, description="for fixed: the probability itself")
+    decision: Literal["balanced_accuracy", "f1", "most_probable"] = Field(
+        "balanced_accuracy",
+        description="of three classes or more: metric by which class offsets are chosen, on the validation split",
+    )
     calibration: Literal["none", "temperature", "scaling", "isotonic"] = Field(
         "scaling",
         description="what is fitted to the probabilities on the validation split; class weights are taken off before",

@@ -23,6 +23,7 @@ from assay.measures.comparison import compare_samples, holm
 from assay.measures.delong import delong
 from assay.measures.intervals import Resampler, bootstrap_metrics, metric_intervals, wilson_interval
 from assay.measures.metrics import Scored, decide, per_class_table, point_metrics
+from assay.measures.offsets import ClassOffsets, choose_offsets
 from assay.measures.ranking import Floats, roc_auc
 from assay.measures.recalibration import claims, recalibration
 from assay.measures.selection import own_noise, selection_optimism
@@ -173,16 +174,15 @@ def _judge_candidate(config: EvaluateConfig, dataset: Dataset, test: Split, name
                 f"candidate {name}: {rows} of {len(raw)} answers on the {split.name} split are not numbers. "
                 "Its training diverged: lower the learning rate and train again."
             )
-    fitted, threshold = _choose(config, dataset, raw_valid, model.info)
-    value = None if threshold is None else threshold.value
-    valid = _score(dataset.valid, raw_valid, fitted, value, dataset.positive_index)
-    scored = _score(test, raw_test, fitted, value, dataset.positive_index)
+    chosen = _choose(config, dataset, raw_valid, model.info)
+    valid, scored = chosen.score(dataset.valid, raw_valid), chosen.score(test, raw_test)
     keras.backend.clear_session()
     return Candidate(
         name=name,
         info=uncalibrated(model).info,
-        fitted=fitted,
-        threshold=threshold,
+        fitted=chosen.fitted,
+        threshold=chosen.threshold,
+        offsets=chosen.offsets,
         valid=valid,
         test=scored,
         raw_test=raw_test,
@@ -195,23 +195,33 @@ def _judge_candidate(config: EvaluateConfig, dataset: Dataset, test: Split, name
     )
 
 
-def _choose(
-    config: EvaluateConfig, dataset: Dataset, raw_valid: npt.NDArray[np.float32], info: ModelInfo
-) -> tuple[FittedCalibration, Threshold | None]:
+@dataclass(frozen=True)
+class _Chosen:
+    """What the validation split gave: from the network's answers to reported probabilities and decisions."""
+
+    fitted: FittedCalibration
+    threshold: Threshold | None
+    offsets: ClassOffsets
+    positive_index: int
+
+    def score(self, split: Split, raw: npt.NDArray[np.float32]) -> Scored:
+        probabilities = self.fitted.map.apply(raw)
+        threshold = None if self.threshold is None else self.threshold.value
+        decided = decide(probabilities, threshold, self.positive_index, self.offsets.values)
+        return Scored(split.labels, probabilities, decided, self.positive_index)
+
+
+def _choose(config: EvaluateConfig, dataset: Dataset, raw_valid: npt.NDArray[np.float32], info: ModelInfo) -> _Chosen:
     labels = dataset.valid.labels
     fitted = fit_calibration(labels, raw_valid, config.calibration, info.calibration.prior_shift)
-    if len(dataset.classes) != 2:
-        return fitted, None
-    scores = fitted.map.apply(raw_valid)[:, dataset.positive_index]
-    groups = group_labels(dataset, dataset.valid)
-    return fitted, choose_threshold(labels == dataset.positive_index, scores, config, groups)
-
-
-def _score(
-    split: Split, raw: npt.NDArray[np.float32], fitted: FittedCalibration, threshold: float | None, positive_index: int
-) -> Scored:
-    probabilities = fitted.map.apply(raw)
-    return Scored(split.labels, probabilities, decide(probabilities, threshold, positive_index), positive_index)
+    probabilities, threshold, offsets = fitted.map.apply(raw_valid), None, ClassOffsets()
+    if len(dataset.classes) == 2:
+        positive = labels == dataset.positive_index
+        groups = group_labels(dataset, dataset.valid)
+        threshold = choose_threshold(positive, probabilities[:, dataset.positive_index], config, groups)
+    elif config.decision != "most_probable":
+        offsets = choose_offsets(labels, probabilities, config.decision)
+    return _Chosen(fitted, threshold, offsets, dataset.positive_index)
 
 
 def _rank(judged: list[Candidate]) -> tuple[list[Candidate], str]:
@@ -321,9 +331,7 @@ def _views(
     model = load_model(folder)
     raw_valid = predict_split(model, dataset.valid.inputs, task=f"validation split, {count} views", views=True)
     raw_test = predict_split(model, test.inputs, task=f"test split, {count} views", views=True)
-    fitted, threshold = _choose(config, dataset, raw_valid, model.info)
-    value = None if threshold is None else threshold.value
-    scored = _score(test, raw_test, fitted, value, dataset.positive_index)
+    scored = _choose(config, dataset, raw_valid, model.info).score(test, raw_test)
     drawn = bootstrap_metrics({"views": scored}, resampler)["views"]
     metrics = point_metrics(scored)
     intervals = metric_intervals(scored, metrics.values, drawn, resampler, config.confidence)

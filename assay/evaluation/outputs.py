@@ -22,7 +22,7 @@ def write_best(evaluation: Evaluation, model_dir: Path, out_dir: Path) -> None:
     best = evaluation.best
     copy_model(model_dir, out_dir)
     threshold = None if best.threshold is None else best.threshold.value
-    update_info(out_dir, threshold=threshold, calibration=best.fitted.map)
+    update_info(out_dir, threshold=threshold, calibration=best.fitted.map, class_offsets=best.offsets.values)
 
 
 def write_files(evaluation: Evaluation, model_dir: Path, out_dir: Path) -> None:
@@ -147,6 +147,14 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
             "valid_bound": threshold.bound,
             "chance": threshold.chance,
             "note": threshold.note,
+        },
+        "decision": None
+        if threshold is not None
+        else {
+            "metric": candidate.offsets.metric,
+            "offsets": list(candidate.offsets.values),
+            "valid_before": candidate.offsets.before,
+            "valid_after": candidate.offsets.after,
         },
         "calibration": {
             **candidate.fitted.map.model_dump(mode="json"),

@@ -14,6 +14,7 @@ from assay.measures.comparison import PairedDifference
 from assay.measures.interval import Interval
 from assay.measures.intervals import Resampler
 from assay.measures.metrics import METRICS, PointMetrics, Scored
+from assay.measures.offsets import ClassOffsets
 from assay.measures.recalibration import Recalibration
 from assay.measures.thresholds import Threshold
 from assay.models.info import ModelInfo
@@ -31,6 +32,7 @@ class Candidate:
     Attributes:
         name: What it was handed in as: baseline, search, finetune...
         info: Of its artifact.
+        offsets: Of more than two classes, chosen on the validation split.
         fitted: What is done to its probabilities: the prior's shift, and what the validation split gave.
         threshold: Chosen on the validation split; None for more than two classes.
         valid: Its answers on the validation split, calibrated and decided.
@@ -49,6 +51,7 @@ class Candidate:
     info: ModelInfo
     fitted: FittedCalibration
     threshold: Threshold | None
+    offsets: ClassOffsets
     valid: Scored
     test: Scored
     raw_test: npt.NDArray[np.float32]

@@ -10,6 +10,7 @@ import numpy as np
 from assay.augmentation.operations import policy_in_words
 from assay.config import Policy
 from assay.evaluation.results import Candidate, Evaluation
+from assay.measures.metrics import METRICS
 from assay.measures.recalibration import Recalibration, claims
 from assay.models.info import ModelInfo
 from assay.pages.numbers import interval_of, p_value, percent, score, signed
@@ -452,7 +453,14 @@ def rule_in_words(evaluation: Evaluation) -> str:
     """Return by what the threshold was chosen."""
     threshold = evaluation.best.threshold
     if threshold is None:
-        return "the most probable class is taken"
+        offsets, metric = evaluation.best.offsets, METRICS[evaluation.best.offsets.metric or "balanced_accuracy"]
+        if not offsets.values:
+            return "the most probable class is taken"
+        return (
+            f"the probability of each class counts up to {math.exp(max(offsets.values)):.3g} times, the more the rarer "
+            f"it is, by the highest {metric.title.lower() if metric.title != 'F1' else 'mean F1'} "
+            f"({score(offsets.after)}, of the most probable class {score(offsets.before)})"
+        )
     rule = RULES[threshold.rule].format(target=percent(evaluation.config.threshold_target))
     return (
         rule if math.isnan(threshold.chance) else f"{rule} (met on later cases with a chance of {threshold.chance:.0%})"

@@ -238,16 +238,20 @@ def confusion_matrix(labels: Integers, predicted: Integers, num_classes: int) ->
     return np.bincount(labels * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def decide(probabilities: npt.NDArray[Any], threshold: float | None, positive_index: int) -> Integers:
+def decide(
+    probabilities: npt.NDArray[Any], threshold: float | None, positive_index: int, offsets: Sequence[float] = ()
+) -> Integers:
     """Return decided class indices (N,): positive at the threshold or above, or the most probable class.
 
     Args:
         probabilities: (N, K).
         threshold: Of the positive class, where there are two; None: the most probable class.
         positive_index: The class to detect.
+        offsets: Of more than two classes, what is added to their log probabilities before (K,); empty: nothing.
     """
     if probabilities.shape[1] != 2 or threshold is None:
-        return probabilities.argmax(axis=1).astype(np.int64)
+        weighed = probabilities * np.exp(np.asarray(offsets)) if len(offsets) else probabilities
+        return weighed.argmax(axis=1).astype(np.int64)
     positive = probabilities[:, positive_index] >= threshold
     return np.where(positive, positive_index, 1 - positive_index).astype(np.int64)
 

@@ -135,14 +135,19 @@ def load_model(model_dir: Path) -> LoadedModel:
 
 
 def update_info(
-    model_dir: Path, *, threshold: float | None = None, calibration: Calibration | None = None
+    model_dir: Path,
+    *,
+    threshold: float | None = None,
+    calibration: Calibration | None = None,
+    class_offsets: tuple[float, ...] | None = None,
 ) -> ModelInfo:
-    """Set the threshold and the calibration of a stored model; the serving signature follows, or is written.
+    """Set threshold, calibration and class offsets of a stored model; the serving signature follows, or is written.
 
     Args:
         model_dir: The folder that `save_model` wrote.
         threshold: Probability of the positive class, 0..1, after the calibration; None: as it is.
         calibration: For as many classes; None: as it is.
+        class_offsets: Of three classes or more, one each, or empty; None: as they are.
 
     Returns:
         The info as stored.
@@ -151,14 +156,14 @@ def update_info(
         InputError: A value is out of range, or the folder holds no whole model.
     """
     loaded = load_model(model_dir)
-    changes = {"threshold": threshold, "calibration": calibration}
+    changes = {"threshold": threshold, "calibration": calibration, "class_offsets": class_offsets}
     values = loaded.info.model_dump() | {key: value for key, value in changes.items() if value is not None}
     try:
         info = ModelInfo.model_validate(values)
     except ValidationError as error:
         raise InputError(
-            f"{model_dir}: threshold must lie in 0..1 and calibration be for {len(loaded.info.classes)} classes. "
-            f"Received: {threshold}, {calibration}."
+            f"{model_dir}: threshold must lie in 0..1, calibration and class_offsets be for "
+            f"{len(loaded.info.classes)} classes. Received: {threshold}, {calibration}, {class_offsets}."
         ) from error
     if info == loaded.info and info.served_sha256:
         return info

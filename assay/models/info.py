@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from assay.errors import DamagedError, InputError
 from assay.hashing import code_version
 from assay.measures.calibration import Calibration
+from assay.measures.metrics import decide
 
 # What a SavedModel can be asked by; `assay.models.serving` says what each takes and gives.
 BYTES_SIGNATURE = "serving_default"
@@ -48,6 +49,9 @@ class ModelInfo(BaseModel):
     missing: Literal["error", "mean", "interpolate"] = Field("error", description="filling of missing sensor values")
     channel_means: tuple[float, ...] = Field((), description="of the training split, for missing sensor values")
     threshold: float = Field(0.5, ge=0, le=1, description="of two classes: positive at this probability or above")
+    class_offsets: tuple[float, ...] = Field(
+        (), description="of more classes: added to their log probabilities before the highest is decided"
+    )
     calibration: Calibration = Field(
         default_factory=Calibration, description="from the network's probabilities to those reported"
     )
@@ -68,6 +72,8 @@ class ModelInfo(BaseModel):
             raise ValueError(f"input_shape of {self.kind} models is H,W,C or T,C. Received: {self.input_shape}")
         if self.missing != "error" and len(self.channel_means) != self.input_shape[-1]:
             raise ValueError(f"channel_means needs a value for each channel. Received: {self.channel_means}")
+        if self.class_offsets and (len(self.class_offsets) != len(self.classes) or len(self.classes) == 2):
+            raise ValueError(f"class_offsets are for three classes or more, one each: {self.class_offsets}")
         if self.calibration.classes - {len(self.classes)}:
             raise ValueError(f"calibration needs a value for each of {len(self.classes)} classes: {self.calibration}")
         if self.positive_index == -1:
@@ -75,7 +81,7 @@ class ModelInfo(BaseModel):
         return self
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the decided class of each row: by the threshold for two classes, else the most probable.
+        """Return the decided class of each row: by the threshold for two classes, else by the class offsets.
 
         Args:
             probabilities: (N, K) float.
@@ -83,10 +89,8 @@ class ModelInfo(BaseModel):
         Returns:
             (N,) int64 class indices.
         """
-        if len(self.classes) != 2:
-            return probabilities.argmax(axis=1)
-        positive = probabilities[:, self.positive_index] >= self.threshold
-        return np.where(positive, self.positive_index, 1 - self.positive_index).astype(np.int64)
+        threshold = self.threshold if len(self.classes) == 2 else None
+        return decide(probabilities, threshold, self.positive_index, self.class_offsets)
 
 
 def read_info(model_dir: Path) -> ModelInfo:

@@ -22,7 +22,7 @@ def serving_functions(model: keras.Model, info: ModelInfo) -> dict[str, Any]:
     """Return the ``tf.function`` of each signature that a SavedModel serves.
 
     Each returns ``probabilities`` (N, K) float32 and ``labels`` (N,) string, the class decided at the stored
-    threshold. Of images there are three:
+    threshold or by the stored offsets. Of images there are three:
 
     - ``serving_default`` takes ``images`` (N,) string, each the bytes of one JPEG, PNG or BMP file. What TensorFlow
       would decode otherwise than training did is refused with the reason (`assay.models.encoded`): the request fails.
@@ -193,7 +193,9 @@ def _answer(model: keras.Model, info: ModelInfo, inputs: tf.Tensor) -> dict[str,
         positive = probabilities[:, info.positive_index] >= info.threshold
         decided = tf.where(positive, info.positive_index, 1 - info.positive_index)
     else:
-        decided = tf.argmax(probabilities, axis=1)
+        # As float64, the precision that `decide` has.
+        factors = tf.exp(tf.constant(info.class_offsets or (0.0,) * len(info.classes), tf.float64))
+        decided = tf.argmax(tf.cast(probabilities, tf.float64) * factors, axis=1)
     return {"probabilities": probabilities, "labels": tf.gather(tf.constant(info.classes), decided)}
 
 

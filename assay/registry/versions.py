@@ -90,7 +90,9 @@ class Version(StoredRecord):
     created: str = Field(description="UTC")
     info: ModelInfo
     metadata: dict[str, Any] = Field(description="what the run says of it: metrics, fingerprints")
-    identity: str = Field(description="hash of weights, threshold and calibration: the same for the same model")
+    identity: str = Field(
+        description="hash of weights, threshold, calibration and offsets: the same for the same model"
+    )
     files: dict[str, str] = Field(description="SHA-256 of each file, by its name below the version")
 
 
@@ -205,7 +207,9 @@ class ModelRegistry:
             DamagedError: A file of it is not what was written.
         """
         info = read_info(model_dir)
-        identity = hash_json([info.sha256, info.threshold, info.calibration.model_dump(mode="json")])
+        identity = hash_json(
+            [info.sha256, info.threshold, info.calibration.model_dump(mode="json"), info.class_offsets]
+        )
         known = self._known(identity)
         if known is not None:
             return known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from scipy.stats import norm
 
 from assay.config import EvaluateConfig
 from assay.measures.calibration import CalibrationMethod, fit_calibration
+from assay.measures.metrics import decide
+from assay.measures.offsets import choose_offsets
 from assay.measures.thresholds import choose_threshold
 
 AUC, FLATTENED, NEW_CASES = 0.9, 0.5, 4000
@@ -79,6 +82,36 @@ def missed_targets(target: float, positives: int, group_size: int, rounds: int, 
         "promised": promised / rounds,
         "specificity": specificity,
     }
+
+
+def offset_gains(shares: Sequence[float], cases: int, rounds: int, seed: int = 0) -> dict[str, float]:
+    """Return the balanced accuracy of later cases: of the most probable class, with offsets, and at its best.
+
+    Args:
+        shares: Of the classes, which are normal clouds around the corners of a simplex.
+        cases: Of the validation split.
+        rounds: Validation splits drawn.
+        seed: Of the draws.
+    """
+    random = np.random.default_rng([seed, cases, len(shares)])
+    found = {"most probable": 0.0, "with offsets": 0.0, "at its best": 0.0}
+    for _ in range(rounds):
+        offsets = choose_offsets(*_clouds(shares, cases, random))
+        labels, true = _clouds(shares, NEW_CASES, random)
+        for name, values in zip(found, ((), offsets.values, tuple(-np.log(shares))), strict=True):
+            decided = decide(true, None, 0, values)
+            recalls = [(decided[labels == index] == index).mean() for index in np.unique(labels)]
+            found[name] += float(np.mean(recalls)) / rounds
+    return found
+
+
+def _clouds(
+    shares: Sequence[float], cases: int, random: np.random.Generator
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    labels = random.choice(len(shares), cases, p=shares)
+    places = 1.7 * np.eye(len(shares))
+    points = places[labels] + random.normal(size=(cases, len(shares)))
+    return labels, np.asarray(softmax(points @ places.T + np.log(shares), axis=1), dtype=np.float32)
 
 
 def _drawn(cases: int, prevalence: float, random: np.random.Generator) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from bench.statistics.page import coverage_page, promotion_page, table
-from bench.statistics.probabilities import METHODS, calibration_gap, missed_targets
+from bench.statistics.probabilities import METHODS, calibration_gap, missed_targets, offset_gains
 from bench.statistics.simulate import cells, coverage, false_promotions, power
 
 LOOKS = (1, 12, 52)
@@ -69,9 +69,31 @@ def _thresholds(rounds: int, pool: ProcessPoolExecutor) -> str:
     )
 
 
+def _offsets(rounds: int, pool: ProcessPoolExecutor) -> str:
+    mixes = ((0.9, 0.06, 0.04), (0.8, 0.1, 0.06, 0.04), (0.25, 0.25, 0.25, 0.25))
+    kinds = [(shares, cases) for shares in mixes for cases in (200, 1000)]
+    rounds = max(1, rounds // 10)
+    found = pool.map(partial(offset_gains, rounds=rounds), *zip(*kinds, strict=True))
+    rows = [
+        [", ".join(f"{share:.0%}" for share in shares), f"{cases:,}", *row.values()]
+        for (shares, cases), row in zip(kinds, found, strict=True)
+    ]
+    return "\n".join(
+        [
+            "## Decisions among several classes",
+            "",
+            f"Balanced accuracy of later cases, {rounds:,} validation splits a row, probabilities that are "
+            "frequencies. At its best: with the true shares of the classes.",
+            "",
+            *table(["shares of the classes", "validation cases", "most probable", "with offsets", "at its best"], rows),
+        ]
+    )
+
+
 SECTIONS: dict[str, Callable[[int, ProcessPoolExecutor], str]] = {
     "coverage": _coverage,
     "promotion": _promotion,
     "calibration": _calibration,
     "thresholds": _thresholds,
+    "offsets": _offsets,
 }

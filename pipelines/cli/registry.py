@@ -107,7 +107,7 @@ def print_version(console: Console, storage: str, name: str, number: str | None)
         "classes": ", ".join(info.classes),
         **({"positive class": info.classes[info.positive_index]} if len(info.classes) == 2 else {}),
         "input": " x ".join(map(str, info.input_shape)),
-        "threshold": f"{info.threshold:.4f}",
+        **({"threshold": f"{info.threshold:.4f}"} if len(info.classes) == 2 else {}),
         "calibration": info.calibration.method,
         "dataset": info.dataset_fingerprint,
         "code": info.code_version,

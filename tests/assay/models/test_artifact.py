@@ -125,7 +125,13 @@ CALIBRATIONS = {
 @pytest.mark.parametrize("calibration", CALIBRATIONS.values(), ids=list(CALIBRATIONS))
 def test_sensor_models_serve_float_windows(tmp_path: Path, calibration: Calibration) -> None:
     model = random_model(shape=(16, 3), outputs=4)
-    info = info_for(kind="sensor", input_shape=(16, 3), classes=("a", "b", "c", "d"), calibration=calibration)
+    info = info_for(
+        kind="sensor",
+        input_shape=(16, 3),
+        classes=("a", "b", "c", "d"),
+        calibration=calibration,
+        class_offsets=(0, 0.1, 0.2, 0.4),
+    )
     save_model(model, tmp_path, info)
     windows = np.random.default_rng(0).normal(0, 300, (6, 16, 3)).astype(np.float32)
     served = tf.saved_model.load(tmp_path / "saved_model").signatures["serving_default"](windows=tf.constant(windows))
