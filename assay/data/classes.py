@@ -153,7 +153,10 @@ def _normalised(what: str, names: list[str]) -> list[str]:
 
 
 def _numbered_in_two_ways(groups: set[str]) -> list[str]:
-    """Return a warning where some groups are numbers, and others the same numbers with a letter: 7 and P07."""
+    """Return a warning where some groups are numbers, and others the same numbers with a letter: 7 and B07.
+
+    The letter may be a site or an arm of a study, with patients of its own: unlike the P of P07 it may not be left out.
+    """
     plain: dict[int, str] = {}
     lettered: dict[int, str] = {}
     for name in sorted(groups):
@@ -170,12 +173,18 @@ def _numbered_in_two_ways(groups: set[str]) -> list[str]:
     ]
 
 
+def _without_person(name: str) -> str:
+    """Return the number of a patient without what says that it is one: of ``p07`` and ``patient 7`` what 7 is."""
+    found = re.fullmatch(r"(?:p|pt|pat|patient|subject|subj|sub|case|person|id)[ .#:]*0*(\d+)", name)
+    return found[1] if found else name
+
+
 def _join_groups(entries: list[Entry]) -> tuple[dict[str, str], list[str]]:
     """Return the name of each group as given by the name that it goes by, and what is to be said of that."""
     given = Counter(entry.group for entry in entries if entry.group)
     by_likeness: dict[str, Counter[str]] = {}
     for name, count in given.items():
-        by_likeness.setdefault(likeness(name), Counter())[name] += count
+        by_likeness.setdefault(_without_person(likeness(name)), Counter())[name] += count
     names = {
         name: normal_form(spellings.most_common(1)[0][0]) for spellings in by_likeness.values() for name in spellings
     }

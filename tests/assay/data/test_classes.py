@@ -68,9 +68,16 @@ def test_spellings_of_a_group_are_joined_and_told() -> None:
     assert "'P01' (3), 'p01' (3), 'P 01' (3)" in note
 
 
+def test_a_patient_is_one_with_and_without_the_letter_that_says_patient() -> None:
+    found = chosen({"a": 6, "b": 6}, groups=("P07", "7", "patient_7", "P08"))
+    assert len({entry.group for entry in found.listing.entries}) == 2
+    assert "'P07' (3), '7' (3), 'patient_7' (3)" in found.listing.notes[0]
+    assert found.listing.warnings == ()
+
+
 def test_groups_with_and_without_a_letter_are_said() -> None:
-    (line,) = chosen({"a": 6, "b": 6}, groups=("P00", "0", "P01", "01", "P02")).listing.warnings
-    assert line.startswith("2 groups are written as a number and with letters before it ('0' and 'P00')")
+    (line,) = chosen({"a": 6, "b": 6}, groups=("B00", "0", "B01", "01", "B02")).listing.warnings
+    assert line.startswith("2 groups are written as a number and with letters before it ('0' and 'B00')")
     assert chosen({"a": 6, "b": 6}, groups=("A1", "B1", "2")).listing.warnings == ()
 
 

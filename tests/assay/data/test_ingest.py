@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from assay.config import DataConfig
 from assay.data.ingest import ingest
+from assay.data.sensors import decode_window
 from assay.data.snapshot import Snapshot
+from assay.data.sources import open_source
 from assay.errors import AssayError, InputError
 from assay.storage.open import open_store
 
@@ -89,7 +93,20 @@ def test_a_demo_and_sensor_windows_are_ingested(tmp_path: Path) -> None:
     snapshot = Snapshot.open(sensors.snapshot_dir)
     assert snapshot.kind == "sensor"
     assert snapshot.table["height"].nunique() == 1
-    assert "<svg" in (sensors.snapshot_dir / "quality.html").read_text()
+    page = (sensors.snapshot_dir / "quality.html").read_text()
+    drawn = dict(re.findall(r'<svg class="window"[^>]* aria-label="([^"]+)">(.*?)</svg>', page))
+    source = open_source("demo://sensors", DataConfig(source="demo://sensors", kind="sensor"))
+    entries = {entry.id: entry for entry in source.listing().entries}
+    assert drawn.keys() <= entries.keys()
+    assert len(drawn) >= len(snapshot.classes)
+    for name, inside in drawn.items():
+        window = decode_window(source.read(entries[name]))
+        lines = re.findall(r'points="([^"]*)"', inside)
+        assert len(lines) == window.shape[1]
+        # What stands higher on the page is larger.
+        places = np.array([point.split(",") for point in lines[0].split()], float)
+        steps = np.linspace(0, len(window) - 1, len(places)).round().astype(int)
+        assert np.corrcoef(places[:, 1], window[steps, 0])[0, 1] < -0.999
 
 
 def test_real_patches_keep_their_splits(pcam: Path, tmp_path: Path) -> None:
