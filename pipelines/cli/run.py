@@ -47,7 +47,7 @@ def run(
     outcome = run_locally(resolved, runs, terminal, image=image, force=force or ())
     terminal.print()
     if outcome.evaluation_dir is None or outcome.promotion_dir is None:
-        terminal.print("Nothing to train: the source has not changed.")
+        terminal.print("Nothing to train: data, config and code are those of an earlier training.")
         return
     report = outcome.run_dir / "report.html"
     report.write_bytes((outcome.evaluation_dir / "report.html").read_bytes())

@@ -27,7 +27,9 @@ def schedule_set(
     data: DataOption = None,
     weights: WeightsOption = None,
     overrides: SetOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Train even where the source has not changed.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train even where neither data, config nor code have changed.")
+    ] = False,
 ) -> None:
     """Say when a config is trained: creates or replaces its one schedule; the same again changes nothing."""
     from pipelines.cluster.client import connect
@@ -41,9 +43,8 @@ def schedule_set(
     for_cluster(resolved, settings)
     outcome = set_schedule(connect(settings), resolved, when, force=force)
     typer.echo(f'{resolved.name}: schedule "{when.expression}" {CHANGES[outcome.change]} ({outcome.schedule_id})')
-    typer.echo(
-        f"pipeline version {outcome.version.name}; {'always trains' if force else 'trains if the source changed'}"
-    )
+    trains = "always trains" if force else "trains if data, config or code changed"
+    typer.echo(f"pipeline version {outcome.version.name}; {trains}")
     firings = itertools.islice(when.firings(datetime.now(UTC)), 3)
     typer.echo(f"next: {', '.join(f'{firing:%Y-%m-%d %H:%M:%S}' for firing in firings)} UTC")
     _tell(resolved.name, outcome.retired)

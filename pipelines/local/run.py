@@ -67,7 +67,7 @@ def run_locally(
         console: Where progress is shown.
         image: Run each step in a container of this image; None: in a subprocess.
         force: Steps that run again although nothing has changed for them; what follows them runs again too.
-        skip_unchanged: End early where the source has not changed since the champion was trained.
+        skip_unchanged: End early where data, config and code are those of an earlier training.
 
     Returns:
         Where the results are and which steps were reused.

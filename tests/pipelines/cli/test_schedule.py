@@ -42,7 +42,7 @@ def test_a_schedule_is_set_listed_replaced_and_deleted(
     assert "gs://bucket/images" in kubeflow.state.schedules[first]["runtime_config"]["parameters"]["data"]
     said = capsys.readouterr().out
     assert f'demo: schedule "{CRON}" created ({first})' in said
-    assert "trains if the source changed" in said
+    assert "trains if data, config or code changed" in said
     assert "-02-29 03:00:00 UTC" in said
 
     assert assay(monkeypatch, "schedule", "set", CONFIG, "--cron", CRON, *data) == 0
