@@ -78,6 +78,8 @@ def recorded_run(folder: Path, run_id: str) -> RunRecord:
     steps.evaluate(
         evaluate=given["evaluate"],
         candidates={"baseline": at["model"]},
+        name="tiny",
+        storage_root=root,
         evaluation_path=at["evaluation"],
         report_path=page,
         leaderboard_path=page,

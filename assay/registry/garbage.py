@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 
 from assay.errors import AssayError
-from assay.registry.versions import MODELS, NAME, ModelRegistry
+from assay.registry.versions import KEPT, MODELS, NAME, ModelRegistry
 from assay.storage.cache import cache_folder
 from assay.storage.files import disk_errors
 from assay.storage.objects import ObjectStore, Stored
@@ -118,6 +118,11 @@ def _versions(store: ObjectStore, older_than_days: float, now: float) -> tuple[l
     for model in sorted(filter(NAME.fullmatch, models)):
         registry = ModelRegistry(store, model)
         served, identities = _ever_champion(registry), registry.identities()
+        referred = {registry.version(version).at for version in registry.versions()}
+        for name, age, entries in _folders(store, f"{MODELS}/{model}/{KEPT}", now):
+            if age > older_than_days and f"{KEPT}/{name}" not in referred:
+                place = f"{MODELS}/{model}/{KEPT}/{name}"
+                found.append(_of_objects(store, "model", place, age, entries, "it became no version"))
         for version, age, entries in _folders(store, f"{MODELS}/{model}/versions", now):
             whole = any(entry.name.endswith(f"/{version}/{VERSION_FILE}") for entry in entries)
             # What says that its number is taken, and what was decided about it, is small and stays.
@@ -126,6 +131,8 @@ def _versions(store: ObjectStore, older_than_days: float, now: float) -> tuple[l
                 if whole:
                     kept.add(str(registry.version(version).metadata.get("snapshot_fingerprint", "")))
                 continue
+            if whole and (at := registry.version(version).at):
+                large += store.entries(f"{MODELS}/{model}/{at}")
             why = "never champion" if whole else "its upload was never finished"
             place = f"{MODELS}/{model}/versions/{version}"
             before = partial(_withdraw, registry, version, identities.get(version))

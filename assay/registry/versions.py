@@ -19,6 +19,7 @@ import contextlib
 import datetime
 import json
 import re
+import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from assay.errors import AssayError, DamagedError, InputError, did_you_mean
 from assay.hashing import hash_file, hash_folder, hash_json
 from assay.models.info import INFO_FILE, KERAS_FILE, SAVED_MODEL_DIR, ModelInfo, read_info
-from assay.storage.files import ObjectNotFound, read_errors
+from assay.storage.files import ObjectNotFound, new_file, read_errors
 from assay.storage.local import LocalStore
 from assay.storage.objects import GenerationMismatch, ObjectStore
 
@@ -38,6 +39,8 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 VERSION = re.compile(r"v[1-9][0-9]{0,8}")
 CHAMPION = "champion"
 LATEST = "latest"
+# Models that are in the store before they are versions, and the note of where.
+KEPT, KEPT_FILE = "kept", "kept.json"
 
 Action = Literal["promote", "rollback"]
 Record = TypeVar("Record", bound="StoredRecord")
@@ -94,6 +97,7 @@ class Version(StoredRecord):
         description="hash of weights, threshold, calibration and offsets: the same for the same model"
     )
     files: dict[str, str] = Field(description="SHA-256 of each file, by its name below the version")
+    at: str = Field("", description="where the model's files are, if not below the version: `ModelRegistry.keep`")
 
 
 class Change(StoredRecord):
@@ -125,6 +129,18 @@ class Champion(BaseModel):
     def version(self) -> str:
         """The champion's version."""
         return self.change.version
+
+
+class Kept(StoredRecord):
+    """Where the files of a model are that were brought into the store before it became a version.
+
+    Args:
+        at: The folder, below that of the model's name.
+        files: SHA-256 of each file, by its name.
+    """
+
+    at: str
+    files: dict[str, str]
 
 
 class ModelRegistry:
@@ -192,13 +208,36 @@ class ModelRegistry:
             return None
         return Champion(change=Change.parse(found.data, self.store.uri(name)), generation=found.generation)
 
+    def keep(self, model_dir: Path) -> None:
+        """Bring a model's files into the store before it is decided whether it becomes a version: they lie there once.
+
+        Their place is that of their content, so nothing is ever overwritten.
+
+        Args:
+            model_dir: The artifact's folder. Of its files the description stays, beside a note of where the others are,
+                which `publish` reads.
+
+        Raises:
+            InputError: The folder holds no model.
+            DamagedError: A file of it is not what was written.
+        """
+        paths = {path.relative_to(model_dir).as_posix(): path for path in _model_files(model_dir)}
+        files = {name: hash_file(path) for name, path in paths.items()}
+        kept = Kept(at=f"{KEPT}/{hash_json(files)[:24]}", files=files)
+        for name, path in sorted(paths.items(), key=lambda item: item[0] == INFO_FILE):
+            self.store.upload_file(path, self._at(kept.at, name))
+        with new_file(model_dir / KEPT_FILE) as stage:
+            stage.write_bytes(kept.to_bytes())
+        (model_dir / KERAS_FILE).unlink()
+        shutil.rmtree(model_dir / SAVED_MODEL_DIR)
+
     def publish(
         self, model_dir: Path, metadata: Mapping[str, Any], *, report: Mapping[str, Path] | None = None
     ) -> Version:
         """Store a model as a new version; the same model a second time is the version it already has.
 
         Args:
-            model_dir: The artifact's folder.
+            model_dir: The artifact's folder, or what `keep` has left of it.
             metadata: JSON-serialisable; metrics, fingerprints, where it comes from.
             report: Files to keep beside the model, by the name to keep them under.
 
@@ -214,9 +253,13 @@ class ModelRegistry:
         if known is not None:
             return known
         files = {f"report/{name}": path for name, path in (report or {}).items()}
-        for path in _model_files(model_dir):
-            files[f"model/{path.relative_to(model_dir).as_posix()}"] = path
+        there = self._kept(model_dir)
+        if there is None:
+            for path in _model_files(model_dir):
+                files[f"model/{path.relative_to(model_dir).as_posix()}"] = path
         hashes = {name: hash_file(path) for name, path in sorted(files.items())}
+        if there is not None:
+            hashes |= {f"model/{name}": written for name, written in there.files.items()}
         number = self._claim()
         for name, path in files.items():
             self.store.upload_file(path, self._at("versions", number, name))
@@ -228,6 +271,7 @@ class ModelRegistry:
             metadata=dict(metadata),
             identity=identity,
             files=hashes,
+            at=there.at if there is not None else "",
         )
         # A mismatch may be with our own write, whose answer was lost.
         with contextlib.suppress(GenerationMismatch):
@@ -252,7 +296,7 @@ class ModelRegistry:
             AssayError: A stored file is not what was published.
         """
         found = self.version(version)
-        prefix = self._at("versions", version, "model")
+        prefix = self._at(found.at) if found.at else self._at("versions", version, "model")
         if isinstance(self.store, LocalStore):
             folder = self.store.path(prefix)
         else:
@@ -407,6 +451,23 @@ class ModelRegistry:
             with contextlib.suppress(GenerationMismatch):
                 self.store.write_bytes(name, version.to_bytes(), if_generation=0)
         return version
+
+    def _kept(self, model_dir: Path) -> Kept | None:
+        """Return where a model's files are that are in the store already, or None."""
+        note = model_dir / KEPT_FILE
+        if not note.is_file():
+            return None
+        try:
+            kept = Kept.parse(note.read_bytes(), str(note))
+        except UnreadableRecord as error:
+            raise DamagedError(str(error)) from error
+        if hash_file(model_dir / INFO_FILE) != kept.files.get(INFO_FILE):
+            raise DamagedError(f"{model_dir / INFO_FILE}: is not what was written (SHA-256). Run evaluate again.")
+        there = {entry.name for entry in self.store.entries(self._at(kept.at))}
+        gone = sorted(name for name in kept.files if self._at(kept.at, name) not in there)
+        if gone:
+            raise DamagedError(f"{self.store.uri(self._at(kept.at, gone[0]))}: is gone. Run evaluate again.")
+        return kept
 
     def _claim(self) -> str:
         names = self.store.list(self._at("versions"))

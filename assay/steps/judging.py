@@ -18,15 +18,23 @@ def evaluate(
     seed: int,
     dataset_path: str,
     candidates: dict[str, str | None],
+    name: str,
+    storage_root: str,
     evaluation_path: str,
     report_path: str,
     leaderboard_path: str,
     classification_path: str,
     scores_path: str,
 ) -> StepRecord:
-    """Judge the candidates on the test split."""
+    """Judge the candidates on the test split.
+
+    Where results go to object storage, the best model goes there now, below the model's name: promote makes a version
+    of it without another copy.
+    """
     from assay.data.dataset import Dataset
     from assay.evaluation.evaluate import evaluate as run
+    from assay.registry.versions import ModelRegistry
+    from assay.storage.open import is_remote, open_store
     from assay.training.checkpoint import release_checkpoints
 
     trained = {name: path for name, path in candidates.items() if path}
@@ -37,6 +45,8 @@ def evaluate(
         folders = {name: Path(path) for name, path in trained.items()}
         out = Path(evaluation_path)
         result = run(config, Path(dataset_path), folders, out, seed, parse(RuntimeConfig, runtime))
+        if is_remote(storage_root):
+            ModelRegistry(open_store(storage_root), name).keep(out / "best")
         # That the models could be read here proves that they are kept: nothing needs their checkpoints any more.
         for model_dir in folders.values():
             release_checkpoints(model_dir)

@@ -126,7 +126,9 @@ def build_training_pipeline(
                     # One step at a time anyway, and so in the order in which they are shown.
                     task.after(shown)
                 models[candidate] = task.outputs["model"]
-            evaluation = placed("evaluate", evaluate_step(config=evaluate, **common, **models))
+            evaluation = placed(
+                "evaluate", evaluate_step(config=evaluate, name=name, storage_root=root, **common, **models)
+            )
             last = promote_step(
                 config=promote,
                 runtime=runtime,

@@ -124,7 +124,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         made["augment"] = backend.run("augment", config=given["augment"], **dataset, **common)
         made["baseline"] = backend.run("baseline", config=given["baseline"], policy="", **dataset, **root, **common)
         models = {"baseline": ("baseline", "model"), "finetune": ("baseline", "model")}
-        made["evaluate"] = backend.run("evaluate", config=given["evaluate"], **models, **dataset, **common)
+        judging = {"config": given["evaluate"], "name": "tiny", **root}
+        made["evaluate"] = backend.run("evaluate", **judging, **models, **dataset, **common)
         judged = {"evaluation": ("evaluate", "evaluation")}
         made["promote"] = backend.run(
             "promote", config="", runtime="", seed=0, run_id="a-run", **mark, **root, **dataset, **judged

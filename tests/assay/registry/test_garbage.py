@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -72,6 +73,29 @@ def test_the_rest_of_an_upload_that_broke_off_goes_and_its_number_stays_taken(
     assert publish(registry, artifacts[0], "aa") == "v2"
     # Nor is it taken for the version that it never became, which has no files any more.
     assert publish(registry, artifacts[1], "aa") == "v3"
+
+
+def test_kept_models_go_that_became_no_version_and_with_the_version_that_they_became(
+    store: ObjectStore, artifacts: list[Path], tmp_path: Path
+) -> None:
+    registry = ModelRegistry(store, "tiny")
+    for index, model in enumerate(artifacts):
+        shutil.copytree(model, tmp_path / str(index))
+        registry.keep(tmp_path / str(index))
+    for index in (0, 1):
+        registry.publish(tmp_path / str(index), {})
+    registry.set_champion("v1", None, reason="the first")
+    found = find_leftovers(store, 30, later())
+    assert sorted((one.kind, one.why) for one in found) == [
+        ("model", "it became no version"),
+        ("version", "never champion"),
+    ]
+    for one in found:
+        assert one.size > 10_000, "with the weights"
+        one.remove()
+    assert find_leftovers(store, 30, later()) == []
+    assert registry.fetch("v1", tmp_path / "cache").is_dir()
+    assert len([name for name in store.list() if name.endswith("model.keras")]) == 1
 
 
 def test_a_version_that_becomes_champion_after_the_look_stays(tmp_path: Path, artifacts: list[Path]) -> None:

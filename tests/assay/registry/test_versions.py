@@ -166,6 +166,48 @@ def test_an_incomplete_model_is_not_published(registry: ModelRegistry, artifacts
     assert registry.store.list() == []
 
 
+def kept(registry: ModelRegistry, model: Path, folder: Path) -> Path:
+    """Return what is left of a copy of a model whose files are in the store."""
+    shutil.copytree(model, folder)
+    registry.keep(folder)
+    return folder
+
+
+def test_a_model_that_is_kept_before_it_is_a_version_lies_in_the_store_once(
+    registry: ModelRegistry, artifacts: list[Path], tmp_path: Path
+) -> None:
+    left = kept(registry, artifacts[0], tmp_path / "best")
+    assert sorted(path.name for path in left.iterdir()) == ["kept.json", "model.json"]
+    assert registry.versions() == []
+    version = registry.publish(left, {}).version
+    folder = registry.fetch(version, tmp_path / "cache")
+    for path in artifacts[0].rglob("*"):
+        if path.is_file():
+            assert (folder / path.relative_to(artifacts[0])).read_bytes() == path.read_bytes()
+    names = [name.rsplit("/", 1)[-1] for name in registry.store.list()]
+    assert (names.count("model.keras"), names.count("saved_model.pb")) == (1, 1)
+    # The same model once more, from an evaluation of its own, is the version that it has.
+    assert registry.publish(kept(registry, artifacts[0], tmp_path / "again"), {}).version == version
+
+
+def test_a_kept_model_that_is_gone_or_another_is_not_published(
+    registry: ModelRegistry, artifacts: list[Path], tmp_path: Path
+) -> None:
+    left = kept(registry, artifacts[0], tmp_path / "best")
+    (weights,) = [name for name in registry.store.list() if name.endswith("/model.keras")]
+    registry.store.delete(weights)
+    with pytest.raises(DamagedError, match=r"model\.keras: is gone\. Run evaluate again"):
+        registry.publish(left, {})
+    other = kept(registry, artifacts[1], tmp_path / "other")
+    shutil.copyfile(artifacts[2] / "model.json", other / "model.json")
+    with pytest.raises(DamagedError, match="is not what was written"):
+        registry.publish(other, {})
+    (other / "kept.json").write_text("{")
+    with pytest.raises(DamagedError, match="kept"):
+        registry.publish(other, {})
+    assert registry.versions() == []
+
+
 @pytest.mark.parametrize("file", ["model.keras", "saved_model/fingerprint.pb"])
 def test_a_model_that_was_damaged_on_its_way_is_not_published(
     registry: ModelRegistry, artifacts: list[Path], tmp_path: Path, file: str
