@@ -12,12 +12,17 @@ source manifests/kind/reach.sh
 # A seed of its own: nothing comes from Kubeflow's cache, so that every step is really scheduled.
 config=$work/tiny.yaml
 { cat manifests/kind/tiny.yaml && echo "seed: $RANDOM"; } >"$config"
-started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 faults=${FAULTS-killed cancelled half-warm outputs-deleted chief-killed}
+# followed: submits the config and follows the run; sets `run` to its id.
+followed() {
+  SECONDS=0
+  make --no-print-directory submit WAIT=1 CONFIG="$config" | tee "$work/said"
+  run=$(grep -oE '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}' "$work/said" | head -1)
+}
 echo "== run"
-SECONDS=0
-make --no-print-directory submit WAIT=1 CONFIG="$config"
+followed
 echo "the run took $SECONDS s"
+"$python" manifests/kind/timings.py "$run" "$namespace"
 
 echo "== storage"
 objects=$(curl -fsS "$STORAGE_EMULATOR_HOST/storage/v1/b/assay/o?prefix=kind/" |
@@ -32,10 +37,10 @@ echo "== placement"
 # where STEP: the nodes' pools of the step's pods of this run, as `pool spot` lines.
 where() {
   local pod node
-  kubectl -n "$namespace" get pods -l "assay.dev/step=$1" --sort-by=.metadata.creationTimestamp \
-    -o jsonpath='{range .items[*]}{.metadata.creationTimestamp}{" "}{.metadata.name}{" "}{.spec.nodeName}{"\n"}{end}' |
-    while read -r created pod node; do
-      [[ $created < $started || -z $node ]] && continue
+  kubectl -n "$namespace" get pods -l "pipeline/runid=$run,assay.dev/step=$1" \
+    -o jsonpath='{range .items[*]}{.metadata.name}{" "}{.spec.nodeName}{"\n"}{end}' |
+    while read -r pod node; do
+      [[ -n $node ]] || continue
       echo "$1: $pod on $node" >&2
       kubectl get node "$node" \
         -o go-template='{{index .metadata.labels "assay.dev/pool"}} {{index .metadata.labels "cloud.google.com/gke-spot"}}{{"\n"}}'
@@ -52,9 +57,9 @@ for step in baseline finetune evaluate; do expect "$step" "gpu <no value>"; done
 expect search "gpu true"
 
 echo "== again"
-SECONDS=0
-make --no-print-directory submit WAIT=1 CONFIG="$config"
+followed
 echo "the same once more, from the cache, took $SECONDS s"
+"$python" manifests/kind/timings.py "$run" "$namespace"
 
 echo "== wrong input"
 code=0
@@ -75,11 +80,6 @@ for _ in once again; do
 done
 ((after >= 1)) || fail "no schedule is there after make schedule. See kubectl -n $namespace logs deploy/ml-pipeline"
 echo "$after schedule(s), however often asked for"
-
-echo "== time"
-run=$(kubectl -n "$namespace" get pods -l assay.dev/step=ingest --sort-by=.metadata.creationTimestamp \
-  -o jsonpath='{.items[-1:].metadata.labels.pipeline/runid}')
-"$python" manifests/kind/timings.py "$run" "$namespace"
 
 if [[ -n $faults ]]; then
   echo "== faults"
