@@ -17,6 +17,8 @@ FAULTS ?=
 CRON ?=
 FORCE ?=
 UPGRADE ?=
+PARTS ?=
+KILLS ?=
 SPEC ?= pipelines/sweeps/pcam_depths.yaml
 RUNS ?= runs
 TESTS ?= tests
@@ -112,7 +114,7 @@ compare: $(VENV)/.run ## Set runs side by side, here or on the cluster [RUNS="id
 
 ##@ test
 
-.PHONY: test lint types layers format test-slow test-containers
+.PHONY: test lint types layers format test-slow test-containers test-faults fuzz
 test: lint types layers ## Everything that CI checks: lint, types, layers, tests with coverage
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m pytest $(TESTS) -m "not slow and not containers" -n $(JOBS) --dist worksteal --durations=15 --cov --cov-report=term --cov-fail-under=85
@@ -123,6 +125,12 @@ test-slow: $(VENV)/.dev ## The tests that take minutes
 test-containers: $(VENV)/.dev ## Build the image and run the pipeline in it; needs a Docker engine
 	@docker version >/dev/null 2>&1 || { echo "no Docker engine answers: start it, or set DOCKER_HOST" >&2; exit 2; }
 	@$(BIN)/python -m pytest tests/containers -m containers -rP
+
+test-faults: $(VENV)/.dev ## Kill, cut off, fill the disk, race and fuzz, about two hours, into docs/reliability.md [PARTS="kills disk" KILLS=1000]
+	@$(BIN)/python -m bench.faults $(PARTS) $(if $(KILLS),--kills $(KILLS)) $(if $(MINUTES),--minutes $(MINUTES))
+
+fuzz: $(VENV)/.dev ## Feed every parser of others' files what reaches new code [SECONDS=60]
+	@$(BIN)/python -m bench.faults.fuzz $(if $(filter command environment,$(origin SECONDS)),--seconds $(SECONDS))
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

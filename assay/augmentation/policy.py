@@ -41,7 +41,7 @@ def load_policy(path: Path | str) -> Policy:
         values = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{file}: no such policy. The augment step writes it.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: not readable as JSON ({error}). {AGAIN}") from error
     if not isinstance(values, dict) or not is_intact(values):
         raise InputError(f"{file}: its content has changed since it was written (its checksum does not fit). {AGAIN}")

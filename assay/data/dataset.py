@@ -251,7 +251,7 @@ class Dataset:
             values = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise InputError(f"{root}: no dataset here ({DATASET_FILE} is missing). Run preprocess first.") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{file}: cannot be read ({reason}). Run preprocess again.") from error
         version = values.get("schema") if isinstance(values, dict) else None

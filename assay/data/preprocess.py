@@ -173,7 +173,7 @@ def _read_parts(folders: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
     for folder in folders:
         try:
             parts.append((folder, json.loads((folder / PART_FILE).read_text(encoding="utf-8"))))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise InputError(
                 f"{folder}: no part of a dataset ({reason}). Run that part of preprocess again."

@@ -61,13 +61,11 @@ class Snapshot:
             described = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise InputError(f"{root}: no snapshot here (snapshot.json is missing). Run ingest first.") from error
-        except json.JSONDecodeError as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{file}: not valid JSON ({error}). Run ingest again.") from error
-        if described.get("schema_version") != SCHEMA_VERSION:
-            raise InputError(
-                f"{file}: schema version {described.get('schema_version')}, this Assay reads {SCHEMA_VERSION}. "
-                "Run ingest again."
-            )
+        version = described.get("schema_version") if isinstance(described, dict) else None
+        if version != SCHEMA_VERSION:
+            raise InputError(f"{file}: schema version {version}, this Assay reads {SCHEMA_VERSION}. Run ingest again.")
         if not is_intact(described):
             raise InputError(f"{file}: has changed since ingest wrote it. Run ingest again.")
         return cls(

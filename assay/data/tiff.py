@@ -109,6 +109,10 @@ def _first_page(data: bytes) -> tuple[TiffPage, int]:
     sides = (page.imagewidth, page.imagelength)
     if not all(isinstance(side, int) and side > 0 for side in sides):
         raise UnusableImage("truncated or broken (the TIFF says no size)")
+    once = ("photometric", "compression", "planarconfig", "samplesperpixel", "predictor")
+    several = [name for name in once if not isinstance(getattr(page, name), int)]
+    if several or not all(isinstance(kind, int) for kind in page.extrasamples):
+        raise UnusableImage(f"truncated or broken (the TIFF says {(several or ['extrasamples'])[0]} wrongly)")
     if not isinstance(page.bitspersample, int) or not isinstance(page.sampleformat, int) or page.imagedepth != 1:
         raise UnusableImage("TIFF channels of different kinds are not read; save it with 8 or 16 bits a channel")
     return page, frames

@@ -355,7 +355,9 @@ def _fingerprint(split: Split) -> str:
 def _read_training(folder: Path) -> dict[str, float]:
     try:
         values = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(values, dict):
         return {}
     return {str(name): float(value) for name, value in values.items() if isinstance(value, int | float)}
 

@@ -105,6 +105,6 @@ def read_info(model_dir: Path) -> ModelInfo:
         return ModelInfo.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise InputError(f"{model_dir}: no model here ({INFO_FILE} is missing). Name a folder with one.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = f"{error.error_count()} wrong fields" if isinstance(error, ValidationError) else str(error)
         raise DamagedError(f"{path}: not a readable model description ({reason}). Fetch the model again.") from error

@@ -319,7 +319,7 @@ def _comparison(evaluation_dir: Path) -> dict[str, Any]:
         raise InputError(
             f"{evaluation_dir}: no evaluation here ({path.name} is missing). Run evaluate first."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read. Run evaluate again.") from error
 
 

@@ -93,7 +93,7 @@ class TrialRecords:
             return None
         try:
             return TrialRow.from_json(json.loads(self._store.read_bytes(name)))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             reason = " ".join(str(error).split())[:200]
             log(f"{self._store.uri(name)}: the record of a trial is damaged ({reason}); it is made again.")
             self._store.delete(name)

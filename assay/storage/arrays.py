@@ -60,8 +60,13 @@ def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         if header != _header(digest):
             raise DamagedFile(f"{path}: the checksum does not fit the content. Write it again.")
         file.seek(_HEADER_BYTES)
-        with np.load(file, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
+        try:
+            with np.load(file, allow_pickle=False) as content:
+                return {name: content[name] for name in content.files}
+        except Exception as error:  # NumPy raises nearly anything on what it has not written
+            if isinstance(error, OSError) and error.errno:
+                raise
+            raise DamagedFile(f"{path}: the checksum fits, but it holds no arrays. Write it again.") from error
 
 
 def _header(digest: str) -> bytes:

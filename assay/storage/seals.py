@@ -65,9 +65,11 @@ def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**bare, CHECKSUM: _checksum(bare)}
 
 
-def is_intact(values: Mapping[str, Any]) -> bool:
-    """Return whether a description that was read is as `sealed` made it."""
-    return values.get(CHECKSUM) == _checksum({key: value for key, value in values.items() if key != CHECKSUM})
+def is_intact(values: object) -> bool:
+    """Return whether what was read is a description, and as `sealed` made it."""
+    if not isinstance(values, Mapping):
+        return False
+    return bool(values.get(CHECKSUM) == _checksum({key: value for key, value in values.items() if key != CHECKSUM}))
 
 
 def _checksum(values: Mapping[str, Any]) -> str:

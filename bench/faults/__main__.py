@@ -1,4 +1,4 @@
-"""Do faults and write docs/reliability.md: ``python -m bench.faults [storage races disk kills]``."""
+"""Do faults and write docs/reliability.md: ``python -m bench.faults [kills storage races disk fuzz]``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.faults import fuzz as fuzzing
+from bench.faults.disk import can_mount, runs_on_a_failing_disk
+from bench.faults.kills import killed_runs
 from bench.faults.page import to_page
+from bench.faults.parsers import TARGETS
 from bench.faults.proxy import FaultProxy, storage_server
 from bench.faults.races import race
 from bench.faults.transfers import runs_behind_faults
@@ -63,19 +67,43 @@ def races(count: int, folder: Path, seed: int) -> dict[str, Any]:
     return found
 
 
+def kills(count: int, minutes: float | None, folder: Path, seed: int) -> dict[str, Any]:
+    """Kill steps at random instants, until so many kills are counted or the time is up."""
+    return asdict(killed_runs(folder, count, seed, minutes=minutes, say=lambda line: print(line, file=sys.stderr)))
+
+
+def disk(count: int, folder: Path, seed: int) -> dict[str, Any]:
+    """Have the disk fail in the middle of runs."""
+    if not can_mount(folder / "probe"):
+        sys.exit("disk: mounting a small file system needs root. Name the other parts.")
+    return asdict(runs_on_a_failing_disk(folder, count, seed))
+
+
+def fuzz(seconds: int, folder: Path, seed: int) -> dict[str, Any]:
+    """Fuzz every parser for so many seconds."""
+    return {target: fuzzing.fuzz(target, seconds, folder / target) for target in TARGETS}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do the parts that are asked for, keep their figures beside those of the others, and write the page of all."""
     parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
-    parser.add_argument("parts", nargs="*", help="storage, races; none: all")
+    parser.add_argument("parts", nargs="*", help="kills, storage, races, disk, fuzz; none: all")
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--minutes", type=float, help="for kills: end after so long; default: when all are done")
     parser.add_argument("--runs", type=int, default=100, help="through gs:// behind faults")
     parser.add_argument("--processes", type=int, default=64, help="that contend for a champion")
+    parser.add_argument("--disks", type=int, default=60, help="runs whose disk fails")
+    parser.add_argument("--seconds", type=int, default=300, help="of fuzzing, for each parser")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--results", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)
     parts: dict[str, Callable[[Path, int], dict[str, Any]]] = {
+        "kills": partial(kills, chosen.kills, chosen.minutes),
         "storage": partial(storage, chosen.runs),
         "races": partial(races, chosen.processes),
+        "disk": partial(disk, chosen.disks),
+        "fuzz": partial(fuzz, chosen.seconds),
     }
     unknown = set(chosen.parts) - set(parts)
     if unknown:

@@ -14,7 +14,7 @@ Faults that were done on purpose, and what came of them. `make test-faults` does
 
 def to_page(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the page of the figures that are there, by part; see `bench.faults.__main__`."""
-    parts = {"storage": _storage, "races": _races}
+    parts = {"kills": _kills, "storage": _storage, "races": _races, "disk": _disk, "fuzz": _fuzz}
     sections = [
         f"{write(results[name]['found'])}\n\n{_cost(results[name])}" for name, write in parts.items() if name in results
     ]
@@ -88,3 +88,63 @@ is there an order, each operation between its call and its return, in which all 
 record hold exactly the swaps that were told done, each after the one that it was to follow?
 
 {_table(head, rows)}"""
+
+
+def _kills(found: Mapping[str, Any]) -> str:
+    kills = found["kills"]
+    total = sum(kills.values())
+    rows: list[list[object]] = [
+        ["kills", f"{total:,} ({', '.join(f'{step} {count}' for step, count in kills.items())})"],
+        ["runs that were compared", found["runs"]],
+        ["largest difference", f"{found['largest_difference']:g}"],
+        ["other differences", _listed(found["differing"])],
+        ["attempts that ended by themselves, and not well", _listed(found["failures"])],
+        ["seconds of the processor lost a kill", f"{found['lost_cpu_seconds'] / max(1, total):.2f}"],
+        ["processes left behind", _listed(found["orphans"])],
+        ["files left behind in storage", ", ".join(f"{n} {name}" for name, n in found["leftovers"].items()) or "none"],
+    ]
+    return f"""## Killed at random instants
+
+Each step of a tiny run (a CNN of 4 epochs, a search of short trials, both judged and one promoted; deterministic,
+float32) is killed with SIGKILL one to three times at random instants of its work, and called again. The run that ends
+is compared with one that nothing disturbed: weights, metrics, histories, trials, predictions, the choice, versions
+and changes of the champion. Times are not compared.
+
+{_table(["what", "how it was"], rows)}"""
+
+
+def _disk(found: Mapping[str, Any]) -> str:
+    rows: list[list[object]] = [
+        [
+            "runs",
+            f"{sum(found['faults'].values())} ({', '.join(f'{n} {kind}' for kind, n in found['faults'].items())})",
+        ],
+        ["stopped with one line", found["stops"]],
+        ["ended well all the same", found["through"]],
+        ["called again with the disk as before, and right", found["right"]],
+        ["anything else", _listed(found["bugs"])],
+    ]
+    return f"""## A disk that fails
+
+A file system of a few megabytes that fills up, turns read-only or takes its permission back at a random instant of a
+run like those above, here without `gs://`.
+
+{_table(["what", "how often"], rows)}"""
+
+
+def _fuzz(found: Mapping[str, Mapping[str, Any]]) -> str:
+    rows: list[list[object]] = [
+        [target, f"{one['executions']:,}", f"{one['seconds'] / 60:.1f}", _listed(list(one["findings"].values()))]
+        for target, one in found.items()
+    ]
+    return f"""## What parses the files of others
+
+Coverage-guided fuzzing (Atheris) from files as they should be and the corpus in `bench/faults/corpus`. A parser may
+give a value or refuse in one line; anything else is a finding. `make fuzz` does it alone.
+
+{_table(["parser", "inputs", "minutes", "findings"], rows)}"""
+
+
+def _listed(things: Sequence[str]) -> str:
+    shown = "; ".join(thing.replace("|", "\\|") for thing in things[:3])
+    return f"{len(things)}: {shown}" if things else "none"

@@ -64,12 +64,12 @@ class Outcome:
     first: str = ""
 
 
-def draw_source(folder: Path) -> Path:
+def draw_source(folder: Path, images: int = IMAGES) -> Path:
     """Draw images of two classes that differ in brightness."""
     pixels = np.random.default_rng(0)
     for label, level in (("bright", 180), ("dark", 60)):
         (folder / label).mkdir(parents=True)
-        for number in range(IMAGES // 2):
+        for number in range(images // 2):
             image = pixels.integers(level - 50, level + 50, (SIZE, SIZE, 3), dtype=np.uint8)
             Image.fromarray(image).save(folder / label / f"{number}.png")
     return folder
@@ -126,8 +126,8 @@ def check(root: str) -> None:
     versions, changes = registry.versions(), registry.history()
     if len(versions) != 1 or registry.resolve() != versions[0] or len(changes) != 1:
         raise Wrong(f"versions {versions}, {len(changes)} changes of the champion")
-    # A number whose claim was answered by nobody stays taken.
-    names = {name for name in store.list() if not name.endswith("/claim.json")}
+    # A number whose claim was answered by nobody stays taken; in a folder the lease is a lock on a file, which stays.
+    names = {name for name in store.list() if not name.endswith(("/claim.json", "/lease.json"))}
     folders = Counter("/".join(name.split("/")[:1]) for name in names)
     if folders["checkpoints"] != 1 or len({name.split("/")[1] for name in names if name.startswith("snapshots/")}) != 1:
         raise Wrong(f"left behind: {sorted(names)}")
