@@ -7,13 +7,13 @@ tests: no statistic, threshold or weight of a fold can come from them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from assay.data.dataset import SPLITS, Array, Counts, Dataset, Split
+from assay.data.dataset import SPLITS, Array, Counts, Dataset, ShardedArray, Split
 from assay.data.missing import window_statistics
 from assay.data.shards import ChannelStatistics, SplitWriter, count_classes, write_description
 from assay.data.splitting import check_enough, split_groups
@@ -84,6 +84,67 @@ def fold_rows(dataset: Dataset, number: int) -> FoldRows:
         InputError: The dataset has no such fold.
     """
     return _rows_of(dataset, dataset.open_all(), number)
+
+
+def open_fold(dataset: Dataset, number: int) -> tuple[Dataset, Split, FoldRows]:
+    """Open a fold: the dataset with the fold's training and validation rows as its splits, and the rows that it tests.
+
+    The evaluation alone may: training has no use for what is tested.
+
+    Args:
+        dataset: With folds.
+        number: The fold, from 0.
+
+    Raises:
+        InputError: The dataset has no such fold.
+    """
+    everything = dataset.open_all()
+    rows = _rows_of(dataset, everything, number)
+    seen = _Fold(**{field.name: getattr(dataset, field.name) for field in fields(dataset)})
+    seen.__dict__["parts"] = {
+        "train": _taken(everything, rows.train, "train"),
+        "valid": _taken(everything, rows.valid, "valid"),
+    }
+    return seen, _taken(everything, rows.test, "test"), rows
+
+
+class SelectedRows:
+    """Some rows of an array of shards, read from memory maps when they are asked for.
+
+    Args:
+        whole: All rows.
+        rows: Which of them, int64 (N,), in which order.
+    """
+
+    def __init__(self, whole: ShardedArray, rows: Counts) -> None:
+        self.whole = whole
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows, then the shape of one row."""
+        return (len(self), *self.whole.shape[1:])
+
+    def __getitem__(self, index: slice | Array) -> Array:
+        """Return rows (B, ...) as an array of one's own, for a slice or integers."""
+        return self.whole.take(self.rows[index])
+
+
+class _Fold(Dataset):
+    """A dataset whose splits are those of a fold."""
+
+    def _open(self, name: str) -> Split:
+        part: Split = self.__dict__["parts"][name]
+        return part
+
+
+def _taken(everything: Split, rows: Counts, name: str) -> Split:
+    # Whoever judges asks for length, shape and rows alone.
+    inputs = cast(ShardedArray, SelectedRows(everything.inputs, rows))
+    return Split(name, inputs, everything.labels[rows], lambda: everything.records.iloc[rows].reset_index(drop=True))
 
 
 def write_fold(dataset: Dataset, number: int, out_dir: Path) -> Dataset:

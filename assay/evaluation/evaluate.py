@@ -100,7 +100,7 @@ def evaluate(
     best_dir = candidates[evaluation.best.name]
     with new_folder(out_dir) as stage:
         outputs.write_best(evaluation, best_dir, stage / "best")
-        outputs.write_files(evaluation, best_dir, stage)
+        outputs.write_files(evaluation, [best_dir], stage)
     metrics = outputs.headline_metrics(evaluation)
     auc, interval = evaluation.best.test_metrics.values["auc"], evaluation.best.intervals["auc"]
     shown = f"{auc:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
@@ -115,7 +115,34 @@ def judge_candidates(config: EvaluateConfig, dataset: Dataset, candidates: Mappi
         raise InputError(
             f"{dataset.root}: the validation or test split is empty. Run preprocess with larger fractions."
         )
-    judged = [_judge_candidate(config, dataset, test, name, folder) for name, folder in candidates.items()]
+    judged = [judge_candidate(config, dataset, test, name, folder) for name, folder in candidates.items()]
+    found, samples = conclude(config, dataset, test, judged, seed, group_labels(dataset, dataset.valid))
+    best = found.best
+    views = _views(config, dataset, test, best, candidates[best.name], samples, found.resampler, found.groups)
+    return replace(found, views=views)
+
+
+def conclude(
+    config: EvaluateConfig,
+    dataset: Dataset,
+    test: Split,
+    judged: list[Candidate],
+    seed: int,
+    valid_groups: npt.NDArray[Any] | None,
+) -> tuple[Evaluation, Mapping[str, Mapping[str, Floats]]]:
+    """Return what candidates that have been judged come to: intervals, the best of them, comparisons.
+
+    Args:
+        config: How to judge.
+        dataset: What the candidates were trained on.
+        test: What they were judged on.
+        judged: The candidates, without intervals.
+        seed: Of the bootstrap's draws.
+        valid_groups: Patient or slide of each validation case (N,); None where there are none.
+
+    Returns:
+        The evaluation, and the bootstrap's samples of each candidate's metrics.
+    """
     groups = group_labels(dataset, test)
     resampler = Resampler(len(test), groups, config.resamples, seed)
     samples = bootstrap_metrics({candidate.name: candidate.test for candidate in judged}, resampler)
@@ -136,7 +163,7 @@ def judge_candidates(config: EvaluateConfig, dataset: Dataset, candidates: Mappi
         for candidate in judged
     ]
     ranked, chosen_by = _rank(judged)
-    return Evaluation(
+    found = Evaluation(
         dataset=dataset,
         config=config,
         seed=seed,
@@ -149,9 +176,9 @@ def judge_candidates(config: EvaluateConfig, dataset: Dataset, candidates: Mappi
         test_fingerprint=_fingerprint(test),
         groups=groups,
         group_rows=_group_rows(ranked[0], groups, config.confidence),
-        views=_views(config, dataset, test, ranked[0], candidates[ranked[0].name], samples, resampler, groups),
-        optimism=_optimism(ranked, group_labels(dataset, dataset.valid)) if chosen_by == "val_auc" else math.nan,
+        optimism=_optimism(ranked, valid_groups) if chosen_by == "val_auc" else math.nan,
     )
+    return found, samples
 
 
 def group_labels(dataset: Dataset, split: Split) -> npt.NDArray[Any] | None:
@@ -161,7 +188,8 @@ def group_labels(dataset: Dataset, split: Split) -> npt.NDArray[Any] | None:
     return split.records[dataset.group_column].astype(str).to_numpy()
 
 
-def _judge_candidate(config: EvaluateConfig, dataset: Dataset, test: Split, name: str, folder: Path) -> Candidate:
+def judge_candidate(config: EvaluateConfig, dataset: Dataset, test: Split, name: str, folder: Path) -> Candidate:
+    """Return one model's answers, calibrated and decided by what the validation split says; it has no intervals yet."""
     import keras
 
     model = load_model(folder)

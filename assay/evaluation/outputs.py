@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.evaluation.results import Candidate, CandidateComparison, Evaluation, finite
+import numpy as np
+
+from assay.evaluation.results import Candidate, CandidateComparison, Evaluation, FoldScore, finite
 from assay.hashing import code_version
 from assay.measures.comparison import PairedDifference
 from assay.measures.metrics import confusion_matrix
@@ -25,8 +28,14 @@ def write_best(evaluation: Evaluation, model_dir: Path, out_dir: Path) -> None:
     update_info(out_dir, threshold=threshold, calibration=best.fitted.map, class_offsets=best.offsets.values)
 
 
-def write_files(evaluation: Evaluation, model_dir: Path, out_dir: Path) -> None:
-    """Write everything but ``best/``; see `assay.evaluation.evaluate.evaluate`."""
+def write_files(evaluation: Evaluation, model_dirs: Sequence[Path], out_dir: Path) -> None:
+    """Write everything but ``best/``; see `assay.evaluation.evaluate.evaluate`.
+
+    Args:
+        evaluation: What was found.
+        model_dirs: The best candidate's folder; of a cross-validation those of all folds, in order.
+        out_dir: Gets the files.
+    """
     from assay.evaluation.card import render_card, render_leaderboard
     from assay.evaluation.report import render_report
 
@@ -44,7 +53,7 @@ def write_files(evaluation: Evaluation, model_dir: Path, out_dir: Path) -> None:
     _write_predictions(evaluation, out_dir / "predictions.parquet")
     (out_dir / "leaderboard.md").write_text(render_leaderboard(evaluation), encoding="utf-8")
     (out_dir / "model_card.md").write_text(render_card(evaluation), encoding="utf-8")
-    (out_dir / "report.html").write_text(render_report(evaluation, model_dir), encoding="utf-8")
+    (out_dir / "report.html").write_text(render_report(evaluation, model_dirs), encoding="utf-8")
 
 
 def headline_metrics(evaluation: Evaluation) -> dict[str, float]:
@@ -57,6 +66,11 @@ def headline_metrics(evaluation: Evaluation) -> dict[str, float]:
             values[name] = best.training[name]
     for candidate in evaluation.candidates:
         values[f"test_auc_{candidate.name}"] = candidate.test_metrics.values["auc"]
+    if evaluation.folds:
+        aucs = [fold.metrics[best.name]["test_auc"] for fold in evaluation.folds]
+        values["folds"] = float(len(aucs))
+        values["test_auc_fold_mean"], values["test_auc_fold_sd"] = float(np.mean(aucs)), float(np.std(aucs, ddof=1))
+        values["test_auc_fold_lowest"], values["test_auc_fold_highest"] = min(aucs), max(aucs)
     if evaluation.views is not None:
         values["test_auc_views"] = evaluation.views.metrics.values["auc"]
         values["test_accuracy_views"] = evaluation.views.metrics.values["accuracy"]
@@ -105,7 +119,7 @@ def comparison(evaluation: Evaluation) -> dict[str, Any]:
         "test": {
             "images": len(evaluation.ids),
             "fingerprint": evaluation.test_fingerprint,
-            "counts": dict(dataset.counts["test"]),
+            "counts": evaluation.test_counts,
             "groups": resampler.units if resampler.grouped else None,
         },
         "config": config.model_dump(mode="json"),
@@ -120,6 +134,7 @@ def comparison(evaluation: Evaluation) -> dict[str, Any]:
         "candidates": {candidate.name: _candidate(candidate) for candidate in evaluation.candidates},
         "comparisons": [_comparison(pair) for pair in evaluation.comparisons],
         "views": _views(evaluation),
+        "folds": [_fold(fold) for fold in evaluation.folds],
     }
     cleaned: dict[str, Any] = finite(content)
     return cleaned
@@ -189,6 +204,11 @@ def _difference(found: PairedDifference, p_holm: float) -> dict[str, Any]:
     }
 
 
+def _fold(fold: FoldScore) -> dict[str, Any]:
+    counts = {name: getattr(fold, name) for name in ("train", "valid", "test", "groups")}
+    return {"fold": fold.number + 1, **counts, "candidates": {name: dict(one) for name, one in fold.metrics.items()}}
+
+
 def _views(evaluation: Evaluation) -> dict[str, Any] | None:
     views = evaluation.views
     if views is None:
@@ -206,13 +226,14 @@ def _views(evaluation: Evaluation) -> dict[str, Any] | None:
 
 def _write_predictions(evaluation: Evaluation, path: Path) -> None:
     """Write one row a test case: id, group, label, and of each candidate the decision and every class's probability."""
-    import numpy as np
     import pandas as pd
 
     names = np.array(evaluation.dataset.classes)
     columns: dict[str, Any] = {"id": evaluation.ids}
     if evaluation.groups is not None:
         columns["group"] = evaluation.groups
+    if evaluation.fold_of is not None:
+        columns["fold"] = evaluation.fold_of + 1
     columns["label"] = names[evaluation.best.test.labels]
     for candidate in evaluation.candidates:
         columns[f"{candidate.name}:decided"] = names[candidate.test.predicted]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from assay.evaluation.gradcam import explain, overlay
+from assay.evaluation.gradcam import Explanation, explain, overlay
 from assay.evaluation.results import Evaluation
 from assay.measures.metrics import Scored
 from assay.models.artifact import load_model
@@ -63,12 +63,13 @@ class Gallery:
     layer: str
 
 
-def gallery(evaluation: Evaluation, model_dir: Path) -> Gallery | None:
+def gallery(evaluation: Evaluation, model_dirs: Sequence[Path]) -> Gallery | None:
     """Show the most confident cases of each outcome with the evidence for the decision.
 
     Args:
         evaluation: What was found.
-        model_dir: The best candidate's folder.
+        model_dirs: The best candidate's folder; of a cross-validation those of all folds: each case is explained by
+            the model that was tested on it.
 
     Returns:
         Missed, false alarms, found and left alone for two classes; wrong and right for more. None where no
@@ -83,13 +84,28 @@ def gallery(evaluation: Evaluation, model_dir: Path) -> Gallery | None:
     chosen = [_most_confident(scored, cases)[:each] for _, _, cases in outcomes]
     rows = np.concatenate(chosen)
     some = evaluation.inputs[rows]
-    found = explain(load_model(model_dir).model, some, scored.predicted[rows])
+    found = _explain(evaluation, model_dirs, rows, some)
     tiles = dict(zip(rows.tolist(), _tiles(evaluation, rows, some, found.heat), strict=True))
     panels = [
         OutcomePanel(title, meaning, len(cases), [tiles[int(row)] for row in picked])
         for (title, meaning, cases), picked in zip(outcomes, chosen, strict=True)
     ]
     return Gallery(panels, found.method, found.layer)
+
+
+def _explain(
+    evaluation: Evaluation, model_dirs: Sequence[Path], rows: npt.NDArray[np.int64], inputs: Array
+) -> Explanation:
+    decided = evaluation.best.test.predicted[rows]
+    members = np.zeros(len(rows), np.int64) if evaluation.fold_of is None else evaluation.fold_of[rows]
+    heat = np.zeros((len(rows), *inputs.shape[1:-1]), np.float32)
+    found = None
+    for member in [*np.unique(members)] or [0]:
+        mine = members == member
+        found = explain(load_model(model_dirs[member]).model, inputs[mine], decided[mine])
+        heat[mine] = found.heat
+    assert found is not None
+    return replace(found, heat=heat)
 
 
 def worst_mistakes(evaluation: Evaluation) -> list[Tile]:

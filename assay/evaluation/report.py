@@ -40,12 +40,12 @@ OUTCOMES = {
 KEY_METRICS = ("auc", "sensitivity", "specificity", "accuracy")
 
 
-def render_report(evaluation: Evaluation, model_dir: Path) -> str:
+def render_report(evaluation: Evaluation, model_dirs: Sequence[Path]) -> str:
     """Return the page.
 
     Args:
         evaluation: What was found.
-        model_dir: The best candidate's folder, for Grad-CAM.
+        model_dirs: The best candidate's folder, for Grad-CAM; of a cross-validation those of all folds, in order.
     """
     best = evaluation.best
     return page_template("report.html.j2", TEMPLATES).render(
@@ -57,6 +57,8 @@ def render_report(evaluation: Evaluation, model_dir: Path) -> str:
         comparisons=_comparison_rows(evaluation),
         views=_views_row(evaluation),
         how_intervals=words.how_intervals(evaluation),
+        tested=words.tested(evaluation),
+        folds=_folds(evaluation),
         optimism=words.optimism_in_words(evaluation),
         level=words.level(evaluation),
         rule=words.rule_in_words(evaluation),
@@ -66,7 +68,7 @@ def render_report(evaluation: Evaluation, model_dir: Path) -> str:
         histogram=_histogram(evaluation),
         confused_pairs=_confused_pairs(evaluation),
         calibration=_calibration(evaluation),
-        gallery=gallery(evaluation, model_dir),
+        gallery=gallery(evaluation, model_dirs),
         mistakes=worst_mistakes(evaluation),
         learning=[
             (candidate, plots.learning_figures(candidate.history))
@@ -199,6 +201,34 @@ def _views_row(evaluation: Evaluation) -> dict[str, Any] | None:
         "gain_interval": f"{numbers.signed(views.gain.interval.low)} to {numbers.signed(views.gain.interval.high)}",
         "p": numbers.p_value(views.gain.p_value),
     }
+
+
+def _folds(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Return the table of a cross-validation's folds: for each candidate AUC and accuracy, the best one's first."""
+    if not evaluation.folds:
+        return None
+    names = [candidate.name for candidate in evaluation.candidates]
+    rows = [
+        (
+            str(fold.number + 1),
+            fold.train,
+            fold.test,
+            fold.groups,
+            [
+                (numbers.score(fold.metrics[name]["test_auc"]), numbers.percent(fold.metrics[name]["test_accuracy"]))
+                for name in names
+            ],
+        )
+        for fold in evaluation.folds
+    ]
+    pooled = [
+        (
+            numbers.score(candidate.test_metrics.values["auc"]),
+            numbers.percent(candidate.test_metrics.values["accuracy"]),
+        )
+        for candidate in evaluation.candidates
+    ]
+    return {"names": names, "rows": rows, "pooled": pooled, "said": words.folds_in_words(evaluation)}
 
 
 def _separation(evaluation: Evaluation) -> list[tuple[str, plots.Figure]]:
@@ -390,10 +420,9 @@ def _data(evaluation: Evaluation) -> dict[str, Any]:
     snapshot = description.get("snapshot") or {}
     return {
         "source": str(snapshot.get("source", "")),
-        "groups": description.get("groups") or {},
+        "splits": evaluation.splits,
         "notes": [str(note) for note in description.get("notes") or []],
         "found": snapshot.get("report") or {},
-        "totals": {split: sum(counts.values()) for split, counts in dataset.counts.items()},
     }
 
 

@@ -80,9 +80,9 @@ class Candidate:
         return {name: float(value) for name, value in values.items() if math.isfinite(value)}
 
     def _fitted_metrics(self) -> dict[str, float]:
-        """Return slope and intercept of the log odds of the class to detect; of more classes nothing."""
+        """Return slope and intercept of the log odds of the class to detect; of more classes or models nothing."""
         found = self.fitted.map
-        if len(self.info.classes) != 2 or found.curves:
+        if len(self.info.classes) != 2 or found.curves or math.isnan(self.fitted.loss_before):
             return {}
         slopes, intercepts = found.slopes or (1.0, 1.0), found.intercepts or (0.0, 0.0)
         sign = 1 if self.info.positive_index == 1 else -1
@@ -135,6 +135,27 @@ class Views:
 
 
 @dataclass(frozen=True)
+class FoldScore:
+    """What one fold of a cross-validation gave.
+
+    Attributes:
+        number: From 0.
+        train: Cases trained on.
+        valid: Cases by which its epochs, threshold and calibration were chosen.
+        test: Cases tested.
+        groups: Patients or slides among them; None where there are none.
+        metrics: For each candidate test_auc, test_accuracy, test_log_loss, val_auc, threshold, best_epoch.
+    """
+
+    number: int
+    train: int
+    valid: int
+    test: int
+    groups: int | None
+    metrics: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Everything that was found.
 
@@ -154,6 +175,8 @@ class Evaluation:
         views: Test-time augmentation, where asked for.
         optimism: By how much the best validation AUC flatters for being the best of the candidates'; nan where there
             is one candidate, or the choice was not made by it.
+        folds: Of a cross-validation, whose test cases are all there are; empty: a single split.
+        fold_of: The fold of each test case, int64 (N,); None: a single split.
     """
 
     dataset: Dataset
@@ -170,6 +193,8 @@ class Evaluation:
     group_rows: Sequence[GroupRow] = ()
     views: Views | None = None
     optimism: float = math.nan
+    folds: Sequence[FoldScore] = ()
+    fold_of: npt.NDArray[np.int64] | None = None
 
     @property
     def best(self) -> Candidate:
@@ -185,6 +210,30 @@ class Evaluation:
     def binary(self) -> bool:
         """Whether there are two classes."""
         return len(self.dataset.classes) == 2
+
+    @property
+    def test_counts(self) -> dict[str, int]:
+        """Test cases of each class, by name."""
+        names = self.dataset.classes
+        return {name: int((self.best.test.labels == index).sum()) for index, name in enumerate(names)}
+
+    @property
+    def splits(self) -> list[tuple[str, dict[str, int], int, int | None]]:
+        """Name, cases of each class, all cases, and groups where they were counted, of each split or tested fold."""
+        dataset = self.dataset
+        if self.fold_of is None:
+            groups = dataset.description.get("groups") or {}
+            names = {"train": "training", "valid": "validation", "test": "test"}
+            return [
+                (name, dict(dataset.counts[split]), sum(dataset.counts[split].values()), groups.get(split))
+                for split, name in names.items()
+            ]
+        found = []
+        for fold in self.folds:
+            labels = self.best.test.labels[self.fold_of == fold.number]
+            counts = {name: int((labels == index).sum()) for index, name in enumerate(dataset.classes)}
+            found.append((f"fold {fold.number + 1}", counts, fold.test, fold.groups))
+        return found
 
     @property
     def unit(self) -> str:

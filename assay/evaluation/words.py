@@ -58,7 +58,7 @@ def report_verdict(evaluation: Evaluation) -> ReportVerdict:
     """Return the verdict."""
     best = evaluation.best
     values, intervals = best.test_metrics.values, best.intervals
-    auc = f"test AUC {score(values['auc'])}"
+    auc = f"{_judged(evaluation)} AUC {score(values['auc'])}"
     if intervals["auc"].defined:
         auc += f" ({level(evaluation)} interval {interval_of(intervals['auc'])})"
     if math.isnan(values["auc"]):
@@ -87,6 +87,45 @@ def report_verdict(evaluation: Evaluation) -> ReportVerdict:
     return ReportVerdict(
         f"{_called(best)} is the best model:", f"{auc}{does}.", standing(evaluation), cautions(evaluation)
     )
+
+
+def _judged(evaluation: Evaluation) -> str:
+    return f"pooled over {len(evaluation.folds)} folds," if evaluation.folds else "test"
+
+
+def tested(evaluation: Evaluation) -> str:
+    """Return what the figures are of: the test split, or all cases by the folds that test them."""
+    if not evaluation.folds:
+        return "the test split"
+    return f"all {len(evaluation.ids):,} {evaluation.unit}, each tested by the model of the fold that has not seen it"
+
+
+def folds_in_words(evaluation: Evaluation) -> list[str]:
+    """Say how the folds differ, and what of a cross-validation is kept; empty for a single split."""
+    if not evaluation.folds:
+        return []
+    best, count = evaluation.best.name, len(evaluation.folds)
+    aucs = np.array([fold.metrics[best]["test_auc"] for fold in evaluation.folds])
+    pooled = evaluation.best.test_metrics.values["auc"]
+    said = []
+    if np.isfinite(aucs).all():
+        said.append(
+            f"The AUC of {best} by fold: mean {score(float(aucs.mean()))}, standard deviation "
+            f"{score(float(aucs.std(ddof=1)))}, from {score(float(aucs.min()))} to {score(float(aucs.max()))}; pooled "
+            f"{score(pooled)}. Pooling compares scores of different models, which need not be on one scale: where the "
+            "mean is higher by more than a little, they are not."
+        )
+    ensemble = evaluation.best.info.config.get("ensemble") or {}
+    if ensemble:
+        each = 1000 * float(ensemble["seconds_per_input"])
+        said.append(
+            f"Kept is the mean of the {count} models' calibrated probabilities, as one model with the median of their "
+            f"thresholds; it takes {each:.1f} ms for each of the {evaluation.unit}, in a batch on this machine. It has "
+            f"seen all {evaluation.unit}, so nothing here measures it directly: the figures are those of its parts."
+        )
+    if evaluation.best.name == "search":
+        said.append("Each fold searched by itself (nested), so that its test images chose no hyperparameter.")
+    return said
 
 
 def _called(candidate: Candidate) -> str:
@@ -127,9 +166,12 @@ def standing(evaluation: Evaluation) -> str:
         if candidate.test_metrics.values["auc"] > best.test_metrics.values["auc"] + 5e-4
     ]
     if ahead:
+        where, chosen = "the test split", "the validation split"
+        if evaluation.folds:
+            where, chosen = f"the test {evaluation.unit}", f"the folds' validation {evaluation.unit}"
         sentences.append(
-            f"On the test split {' and '.join(ahead)} scores higher, but the choice was made on "
-            "the validation split and stands: a choice made on the test split would make its scores worthless."
+            f"On {where} {' and '.join(ahead)} scores higher, but the choice was made on {chosen} and stands: a choice "
+            f"made on {where} would make its scores worthless."
         )
     return " ".join(sentences)
 
@@ -155,11 +197,18 @@ def cautions(evaluation: Evaluation) -> list[str]:
     for name, reason in best.test_metrics.undefined.items():
         if name in ("auc", "sensitivity", "specificity"):
             found.append(_sentence(f"{name} is undefined: {reason}"))
-    counts = evaluation.dataset.counts["test"]
+    counts = evaluation.test_counts
     rare = {name: count for name, count in counts.items() if count < FEW_OF_A_CLASS}
     if rare:
         of = ", ".join(f"{count} of {name}" for name, count in sorted(rare.items(), key=lambda item: item[1])[:4])
-        found.append(f"The test split is small ({of}): the intervals are wide, and rightly so.")
+        if evaluation.folds:
+            found.append(f"There are few {evaluation.unit} ({of}): the intervals are wide, and rightly so.")
+        else:
+            every = f"{sum(sum(split.values()) for split in evaluation.dataset.counts.values()):,}"
+            found.append(
+                f"The test split is small ({of}): the intervals are wide, and rightly so. Cross-validation "
+                f"(validate.folds: 5) tests all {every} {evaluation.unit}."
+            )
     if _grouped(evaluation) and evaluation.resampler.units < FEW_GROUPS:
         found.append(
             f"The test {evaluation.unit} come from {evaluation.resampler.units} groups only; intervals from so few are "
@@ -405,14 +454,22 @@ def _amount(value: float) -> str:
 def limitations(evaluation: Evaluation) -> list[str]:
     """Return what these numbers do not say."""
     dataset = evaluation.dataset
+    chosen_on = f"a validation split of {sum(dataset.counts['valid'].values()):,} {evaluation.unit}"
+    if evaluation.folds:
+        chosen_on = f"the folds' validation {evaluation.unit}"
     found = [
         f"Training, validation and test {evaluation.unit} come from one source. Nothing here says how the model does "
         f"on {evaluation.unit} of another hospital, scanner or stain.",
         f"The intervals are over test {evaluation.unit} (another sample of the same kind). They do not cover another "
         "training run of the same model: repeat it with other seeds for that.",
-        "The threshold and the calibration count as given; that they were chosen on a validation split of "
-        f"{sum(dataset.counts['valid'].values()):,} {evaluation.unit} adds uncertainty that the intervals leave out.",
+        f"The threshold and the calibration count as given; that they were chosen on {chosen_on} adds uncertainty that "
+        "the intervals leave out.",
     ]
+    if evaluation.folds:
+        found.append(
+            "Models of different folds share most of their training data, so their errors go together: the intervals "
+            f"take the {evaluation.unit} for independent all the same (Bengio and Grandvalet 2004)."
+        )
     if not _grouped(evaluation):
         found.append(
             f"The {evaluation.unit} count as independent of each other. If several show one patient or slide, the "
@@ -421,10 +478,14 @@ def limitations(evaluation: Evaluation) -> list[str]:
     if str(dataset.description.get("snapshot", {}).get("source", "")).startswith("demo://"):
         found.append("The data are generated: the scores show that the pipeline works, and nothing of medicine.")
     if len(evaluation.candidates) > 2:
-        found.append(
-            "p-values are adjusted for the number of comparisons (Holm). The best candidate was chosen on the "
-            "validation split, so its test score is not flattered by the choice."
+        chosen = (
+            f"The best candidate was chosen on the validation {evaluation.unit} of all folds, which other folds test: "
+            "its pooled score is flattered by the choice, by no more than its validation AUC is."
+            if evaluation.folds
+            else "The best candidate was chosen on the validation split, so its test score is not flattered by the "
+            "choice."
         )
+        found.append(f"p-values are adjusted for the number of comparisons (Holm). {chosen}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Keras layers for preprocessing inside a model, registered so that a saved model loads by itself."""
+"""Keras layers for what a model does before and after its network, registered so that a saved model loads by itself."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 import keras
+
+from assay.measures.calibration import Calibration
 
 
 @keras.saving.register_keras_serializable(package="assay")
@@ -97,3 +99,34 @@ class AttentionPooling(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (input_shape[0], input_shape[-1])
+
+
+@keras.saving.register_keras_serializable(package="assay")
+class Calibrated(keras.layers.Layer):
+    """A network's output as calibrated probabilities of every class. No weights.
+
+    Args:
+        calibration: `Calibration` as JSON.
+    """
+
+    def __init__(self, calibration: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.calibration = Calibration.model_validate(calibration)
+
+    def call(self, inputs: Any) -> Any:
+        from assay.models.serving import calibrated
+
+        # In the precision that `Calibration.apply` has.
+        values = keras.ops.cast(inputs, "float64")
+        if values.shape[-1] == 1:
+            values = keras.ops.concatenate([1.0 - values, values], axis=-1)
+        return keras.ops.cast(calibrated(self.calibration, values), "float32")
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (*input_shape[:-1], max(2, input_shape[-1]))
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "calibration": self.calibration.model_dump(mode="json")}

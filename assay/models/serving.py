@@ -188,7 +188,7 @@ def _answer(model: keras.Model, info: ModelInfo, inputs: tf.Tensor) -> dict[str,
     outputs = tf.cast(tf.cast(model(inputs, training=False), tf.float32), tf.float64)
     if outputs.shape[-1] == 1:
         outputs = tf.concat([1.0 - outputs, outputs], axis=1)
-    probabilities = tf.cast(_calibrated(info.calibration, outputs), tf.float32)
+    probabilities = tf.cast(calibrated(info.calibration, outputs), tf.float32)
     if len(info.classes) == 2:
         positive = probabilities[:, info.positive_index] >= info.threshold
         decided = tf.where(positive, info.positive_index, 1 - info.positive_index)
@@ -199,7 +199,7 @@ def _answer(model: keras.Model, info: ModelInfo, inputs: tf.Tensor) -> dict[str,
     return {"probabilities": probabilities, "labels": tf.gather(tf.constant(info.classes), decided)}
 
 
-def _calibrated(calibration: Calibration, probabilities: tf.Tensor) -> tf.Tensor:
+def calibrated(calibration: Calibration, probabilities: tf.Tensor) -> tf.Tensor:
     """Do in the graph what `Calibration.apply` does; float64 (N, K) both."""
     if calibration.is_identity:
         return probabilities

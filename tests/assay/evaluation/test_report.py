@@ -90,7 +90,7 @@ def test_names_from_outside_stay_text(evaluation, candidates):
     )
     groups = np.array([hostile] * len(evaluation.ids))
     changed = replace(evaluation, dataset=dataset, ids=[hostile] * len(evaluation.ids), groups=groups)
-    page = render_report(changed, candidates["search"])
+    page = render_report(changed, [candidates["search"]])
     checker = _check(page)
     assert "x" not in checker.references
     assert "onerror" in page, "the name is shown"
@@ -108,7 +108,7 @@ def test_what_was_set_aside_is_told_where_it_is_known(evaluation, candidates):
     description = {**evaluation.dataset.description, "snapshot": {"source": "folder", "report": report}}
     changed = replace(evaluation, dataset=replace(evaluation.dataset, description=description))
     changed = replace(changed, config=changed.config.model_copy(update={"gradcam_images": 0}))
-    page = render_report(changed, candidates["search"])
+    page = render_report(changed, [candidates["search"]])
     assert "Set aside as unusable: 10 of 1,000 (7 truncated, 3 empty)." in page
     assert "8 images in 4 sets" in page
     assert '<section id="evidence">' not in page, "no Grad-CAM was asked for"
@@ -120,7 +120,7 @@ def test_a_model_without_history_or_mistakes_is_reported_all_the_same(evaluation
     changed = replace(
         evaluation, candidates=[replace(best, history=None, training={}, test=flawless)], comparisons=[], group_rows=()
     )
-    page = render_report(changed, candidates["search"])
+    page = render_report(changed, [candidates["search"]])
     _check(page)
     assert '<section id="mistakes">' not in page and '<section id="groups">' not in page
     assert "Missed: 0" in page
