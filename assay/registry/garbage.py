@@ -21,7 +21,7 @@ from assay.storage.files import disk_errors
 from assay.storage.objects import ObjectStore, Stored
 
 SECONDS_A_DAY = 86_400.0
-CHECKPOINTS, SNAPSHOTS = "checkpoints", "snapshots"
+CHECKPOINTS, SNAPSHOTS, FOLDS = "checkpoints", "snapshots", "folds"
 CLAIM_FILE, VERSION_FILE, DECISIONS = "claim.json", "version.json", "decisions"
 # Weights are few, small and may be hard to come by: they stay.
 CACHES = {"features": "cached features", "models": "downloaded version", "tfds": "downloaded data set"}
@@ -71,6 +71,11 @@ def find_leftovers(store: ObjectStore, older_than_days: float, now: float | None
         if age > older_than_days:
             why = "no training has written here since"
             found.append(_of_objects(store, "checkpoints", f"{CHECKPOINTS}/{name}", age, entries, why))
+    for name, age, entries in _folders(store, FOLDS, at):
+        if age > older_than_days:
+            # The model that is kept holds them: only a run of the same config would look here, and trains anew.
+            why = "of a cross-validation that is over"
+            found.append(_of_objects(store, "model of a fold", f"{FOLDS}/{name}", age, entries, why))
     return found
 
 

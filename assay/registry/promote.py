@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from assay.measures.metrics import METRICS, Scored
 from assay.models.artifact import load_model
 from assay.models.info import ModelInfo, read_info
 from assay.observability.progress import log
+from assay.registry.out_of_fold import OUT_OF_FOLD_FILE, OutOfFold, read_out_of_fold, write_out_of_fold
 from assay.registry.seen import SEEN_FILE, read_seen, write_seen
 from assay.registry.verdict import CONFIDENCE, PromotionVerdict, judge_against_champion, judge_alone
 from assay.registry.versions import Champion, ChampionChanged, ModelRegistry
@@ -131,7 +132,7 @@ class _Contest:
         if champion is not None and _same_training(self.info, self.registry.version(champion.version).info):
             return self._unchanged(champion, "the same data, config and code trained it")
         challenger = self._challenger()
-        version = self._publish() if self.config.enabled else ""
+        version = self._publish(challenger) if self.config.enabled else ""
         for _ in range(ATTEMPTS):
             champion = self.registry.champion()
             if champion is not None and champion.version == version:
@@ -151,7 +152,7 @@ class _Contest:
             f"{version} is stored; run promote again when the others are done."
         )
 
-    def _publish(self) -> str:
+    def _publish(self, challenger: Scored) -> str:
         metrics_file = self.evaluation_dir / "metrics.json"
         metadata = {
             "candidate": self.candidate,
@@ -166,8 +167,11 @@ class _Contest:
         report = {path.name: path for path in paths if path.is_file()}
         with tempfile.TemporaryDirectory() as folder:
             seen = Path(folder) / SEEN_FILE
-            if write_seen(self.dataset, seen):
+            if write_seen(self.dataset, seen, self.test.records if self.dataset.folds else None):
                 report[SEEN_FILE] = seen
+                if self.dataset.folds:
+                    report[OUT_OF_FOLD_FILE] = Path(folder) / OUT_OF_FOLD_FILE
+                    write_out_of_fold(self.test.records, challenger, report[OUT_OF_FOLD_FILE])
             return self.registry.publish(self.model_dir, metadata, report=report).version
 
     def _judge(self, version: str, challenger: Scored, champion: Champion | None) -> PromotionVerdict:
@@ -191,9 +195,16 @@ class _Contest:
             )
             self.notes.append(way_out)
             return PromotionVerdict(False, why, metric)
-        keep = self._fair_images(champion.version, info)
-        log(f"scoring the champion {champion.version} on {int(keep.sum()):,} test images")
-        other = self._score(self.registry.fetch(champion.version, cache_folder("models")))
+        held = self.registry.read_report(champion.version, OUT_OF_FOLD_FILE)
+        if held is not None and "sha256" in self.test.records:
+            known = read_out_of_fold(held, f"{OUT_OF_FOLD_FILE} of {champion.version}")
+            keep, other = self._folds_of_champion(champion.version, info, known)
+        else:
+            keep = self._fair_images(champion.version, info)
+            other = self._answers(champion.version, keep)
+        if not keep.any():
+            why = f"{champion.version} cannot be compared: it has seen all images that are tested"
+            return PromotionVerdict(False, why, metric)
         groups = None if self.groups is None else self.groups[keep]
         look = self.registry.look(
             champion.version, version, str(self.comparison.get("test", {}).get("fingerprint", ""))
@@ -228,11 +239,45 @@ class _Contest:
             return everything
         left = np.bincount(self.test.labels[keep], minlength=self.dataset.num_classes)
         count = f"{int((~keep).sum()):,} of {len(keep):,} test images (or others of their group)"
-        if left.min() < FEWEST_OF_A_CLASS:
+        if left.min() < FEWEST_OF_A_CLASS and not self.dataset.folds:
             self.notes.append(f"{version} was trained on {count}: too many to leave out, and they flatter it")
             return everything
         self.notes.append(f"left out of the comparison: {count}, on which {version} was trained")
         return keep
+
+    def _folds_of_champion(
+        self, version: str, info: ModelInfo, known: OutOfFold
+    ) -> tuple[npt.NDArray[np.bool_], Scored]:
+        """Return on which images a cross-validated champion can be judged, and its answers.
+
+        What it was trained on is answered by the fold that had not seen it; what is new, and of no group that it knows,
+        by the champion itself.
+        """
+        at = known.find(self.test.records)
+        seen = self.registry.read_report(version, SEEN_FILE) or b""
+        origin = f"{SEEN_FILE} of {version}"
+        fresh = (at < 0) & ~read_seen(seen, origin).mask(self.test.records, self.dataset.group_column)
+        order = np.array([info.classes.index(name) for name in self.dataset.classes])
+        other = self._answers(version, fresh)
+        probabilities, predicted = other.probabilities.copy(), other.predicted.copy()
+        probabilities[at >= 0] = known.probabilities[at[at >= 0]][:, order]
+        predicted[at >= 0] = np.argsort(order)[known.predicted[at[at >= 0]]]
+        by_folds, left_out = int((at >= 0).sum()), int(((at < 0) & ~fresh).sum())
+        self.notes.append(
+            f"{version} is judged on {by_folds:,} images by its folds, each on what it had not seen, and on "
+            f"{int(fresh.sum()):,} new ones by itself"
+            + (f"; left out: {left_out:,} new images of groups that it knows" if left_out else "")
+        )
+        return (at >= 0) | fresh, replace(other, probabilities=probabilities, predicted=predicted)
+
+    def _answers(self, version: str, wanted: npt.NDArray[np.bool_]) -> Scored:
+        """Return a version's own answers; where none is wanted, of anything, no model is asked."""
+        if not wanted.any():
+            shape = (len(self.test), self.dataset.num_classes)
+            nothing = np.zeros(len(self.test), np.int64)
+            return Scored(self.test.labels, np.zeros(shape, np.float32), nothing, self.dataset.positive_index)
+        log(f"scoring the champion {version} on {int(wanted.sum()):,} test images")
+        return self._score(self.registry.fetch(version, cache_folder("models")))
 
     def _challenger(self) -> Scored:
         """Return the challenger's answers as evaluate stored them, for the same images."""
@@ -240,13 +285,16 @@ class _Contest:
 
         path = self.evaluation_dir / "predictions.parquet"
         columns = [f"{self.candidate}:{name}" for name in self.dataset.classes]
+        index = {name: number for number, name in enumerate(self.dataset.classes)}
         with read_errors(f"{path}: the predictions of {self.candidate}", "Run evaluate again."):
             table = pd.read_parquet(path)
             probabilities = table[columns].to_numpy(np.float32)
+            # With folds each has a threshold of its own.
+            decided = np.asarray(table[f"{self.candidate}:decided"].map(index), np.int64)
         truth = np.asarray(self.dataset.classes)[self.test.labels]
         if not np.array_equal(table["label"].to_numpy(str), truth):
             raise InputError(f"{path}: not of the test split of {self.dataset.root}. Evaluate on this dataset.")
-        return Scored(self.test.labels, probabilities, self.info.decide(probabilities), self.dataset.positive_index)
+        return Scored(self.test.labels, probabilities, decided, self.dataset.positive_index)
 
     def _score(self, model_dir: Path) -> Scored:
         """Return another model's answers to the same images, in the dataset's order of classes."""

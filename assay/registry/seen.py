@@ -46,19 +46,26 @@ class Seen:
         Returns:
             bool (N,).
         """
-        seen = np.isin(_of_hashes(records["sha256"]), self.images)
+        seen = np.isin(hash_keys(records["sha256"]), self.images)
         if group_column is not None:
             seen |= np.isin(_of_names(records[group_column]), self.groups)
         return seen
 
 
-def write_seen(dataset: Dataset, path: Path) -> bool:
-    """Write what a model trained on this dataset has seen; return False where the records hold no hashes."""
-    records = pd.concat([dataset.train.records, dataset.valid.records], ignore_index=True)
+def write_seen(dataset: Dataset, path: Path, tested: pd.DataFrame | None = None) -> bool:
+    """Write what a model trained on this dataset has seen; return False where the records hold no hashes.
+
+    Args:
+        dataset: What it was trained on.
+        path: The file.
+        tested: Records of what was tested, where the model has seen that, too: with folds, each by the other folds'.
+    """
+    parts = [dataset.train.records, dataset.valid.records, *([tested] if tested is not None else [])]
+    records = pd.concat(parts, ignore_index=True)
     if "sha256" not in records:
         return False
     groups = _of_names(records[dataset.group_column]) if dataset.group_column else np.empty(0, np.uint64)
-    np.savez_compressed(path, images=np.unique(_of_hashes(records["sha256"])), groups=np.unique(groups))
+    np.savez_compressed(path, images=np.unique(hash_keys(records["sha256"])), groups=np.unique(groups))
     return True
 
 
@@ -77,9 +84,10 @@ def read_seen(data: bytes, origin: str = SEEN_FILE) -> Seen:
             return Seen(arrays["images"].astype(np.uint64), arrays["groups"].astype(np.uint64))
 
 
-def _of_hashes(values: Iterable[str]) -> Keys:
+def hash_keys(values: Iterable[str]) -> Keys:
+    """Return the first 64 bits of each SHA-256 (hex), uint64 (N,)."""
     return np.array([int(value[:16], 16) for value in values], dtype=np.uint64)
 
 
 def _of_names(values: Iterable[object]) -> Keys:
-    return _of_hashes(hashlib.sha256(str(value).encode()).hexdigest() for value in values)
+    return hash_keys(hashlib.sha256(str(value).encode()).hexdigest() for value in values)

@@ -41,13 +41,14 @@ def test_what_was_never_champion_goes_with_the_snapshots_that_only_it_was_made_o
         store.write_bytes(f"snapshots/{snapshot}/snapshot.json", b"{}")
         store.write_bytes(f"snapshots/{snapshot}/records.parquet", b"rows")
     store.write_bytes("checkpoints/0123/fit.npz", b"half a training")
+    store.write_bytes("folds/4567/model.keras", b"a fold")
     registry.set_champion("v1", None, reason="the first")
     registry.set_champion("v2", registry.champion(), reason="better")
     registry.record_decision("v3", {"reason": "not better"})
 
     assert find_leftovers(store, 30) == []
     found = find_leftovers(store, 30, later())
-    assert places(found, store) == {"models/tiny/versions/v3", "snapshots/cc", "checkpoints/0123"}
+    assert places(found, store) == {"models/tiny/versions/v3", "snapshots/cc", "checkpoints/0123", "folds/4567"}
     assert all(39 < one.age_days < 41 for one in found)
     assert next(one.size for one in found if one.kind == "checkpoints") == len(b"half a training")
     for one in found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -85,6 +86,8 @@ def write_evaluation(folder: Path, dataset_dir: Path, signal: float, **info: Any
     test = dataset.open_test()
     probabilities = load_model(folder / "best").predict(test.inputs)
     table = pd.DataFrame({f"finetune:{name}": probabilities[:, index] for index, name in enumerate(dataset.classes)})
+    decided = ModelInfo.model_validate(values | info).decide(probabilities)
+    table["finetune:decided"] = np.asarray(dataset.classes)[decided]
     table["label"] = np.asarray(dataset.classes)[test.labels]
     table.to_parquet(folder / "predictions.parquet")
     (folder / "comparison.json").write_text('{"best": "finetune"}')
@@ -300,6 +303,66 @@ def test_a_champion_that_has_seen_nearly_all_is_compared_with_a_warning(bench: B
     write_dataset(tmp_path / "seen", parts, list(CLASSES))
     bench.run(POOR, tmp_path / "seen")
     assert "too many to leave out, and they flatter it" in bench.decision()["notes"][0]
+
+
+def folds_of(folder: Path, seeds: tuple[int, ...]) -> Path:
+    """A dataset of three folds; each seed gives 80 images from slides of its own."""
+    parts = [images(80, seed) for seed in seeds]
+    for _, _, records in parts:
+        records["fold"] = np.arange(80) // 4 % 3
+    splits = {}
+    for name, some in zip(("train", "valid", "test"), np.array_split(np.arange(len(parts)), 3), strict=True):
+        pixels, labels = (np.concatenate([parts[one][side] for one in some]) for side in (0, 1))
+        splits[name] = (pixels, labels, pd.concat([parts[one][2] for one in some], ignore_index=True))
+    write_dataset(folder, splits, list(CLASSES), group_column="group", folds=3)
+    return folder
+
+
+def test_a_cross_validated_champion_is_judged_by_its_folds_and_never_on_what_it_has_seen(
+    bench: Bench, tmp_path: Path
+) -> None:
+    dataset = folds_of(tmp_path / "folds", (1, 2, 3))
+    bench.count += 1
+    first = write_evaluation(tmp_path / "first", dataset, GOOD)
+    # What its folds said differs from what the model that is kept says of what it has seen.
+    other = write_evaluation(tmp_path / "other", dataset, POOR)
+    shutil.copyfile(other / "predictions.parquet", first / "predictions.parquet")
+    assert bench.promote(first, dataset).promoted
+    everything = Dataset.open(dataset).open_test()
+    by_folds = roc_auc_score(
+        everything.labels, np.asarray(model_of(POOR)(everything.inputs[:].astype("float32")))[:, 0]
+    )
+
+    same = bench.run(FAIR, dataset)
+    assert same.metrics["champion_test_auc"] == pytest.approx(by_folds, abs=1e-6)
+    assert "judged on 240 images by its folds" in bench.decision()["notes"][0]
+
+    grown = folds_of(tmp_path / "grown", (1, 2, 3, 9))
+    bench.run(FAIR, grown)
+    assert (
+        "240 images by its folds, each on what it had not seen, and on 80 new ones by itself"
+        in (bench.decision()["notes"][0])
+    )
+
+
+def test_a_champion_of_a_single_split_is_judged_on_its_test_images_alone_where_folds_challenge_it(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.run(GOOD)
+    # Of its data these are the training and validation images, and 80 others.
+    parts = [images(60, 1), images(40, 2), images(80, 9)]
+    for pixels, _, records in parts:
+        records["fold"] = np.arange(len(pixels)) // 4 % 3
+    splits = dict(zip(("train", "valid", "test"), parts, strict=True))
+    write_dataset(tmp_path / "folds", splits, list(CLASSES), group_column="group", folds=3)
+    result = bench.run(POOR, tmp_path / "folds")
+    expected = roc_auc_score(parts[2][1], np.asarray(model_of(GOOD)(parts[2][0].astype("float32")))[:, 0])
+    assert result.metrics["champion_test_auc"] == pytest.approx(expected, abs=1e-6)
+    few = tuple(side[:8] for side in parts[2])
+    write_dataset(tmp_path / "seen", {**splits, "test": few}, list(CLASSES), group_column="group", folds=3)
+    result = bench.run(POOR, tmp_path / "seen")
+    assert not result.promoted
+    assert "cannot be compared (only 2 groups with images of one class are left" in result.reason
 
 
 def test_disabled_it_only_says_what_it_would_do(bench: Bench) -> None:
