@@ -172,6 +172,7 @@ class Settings(BaseSettings):
     accelerator: Accelerator = Field(default_factory=Accelerator)
     backoff: Backoff = Field(default_factory=Backoff)
     parallel_shards: int = Field(8, ge=1, le=256, description="preprocessing pods at the same time")
+    parallel_folds: int = Field(4, ge=1, le=64, description="folds of a candidate that train at the same time")
     run_deadline_hours: float = Field(24, gt=0, description="a run that takes longer is ended")
     keep_finished_hours: float = Field(72, gt=0, description="pods of a finished run are kept so long")
     webhook: str | None = Field(None, description="URL that is told of each run's outcome; null: the log alone")

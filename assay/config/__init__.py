@@ -26,6 +26,7 @@ from assay.config.schema import (
     SpaceConfig,
     StorageConfig,
     TrainConfig,
+    ValidateConfig,
 )
 from assay.config.show import config_template, dump_config, explain_keys, known_keys
 from assay.config.text import parse_yaml, read_yaml
@@ -54,6 +55,7 @@ __all__ = [
     "SpaceConfig",
     "StorageConfig",
     "TrainConfig",
+    "ValidateConfig",
     "apply_overrides",
     "config_template",
     "dump_config",

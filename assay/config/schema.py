@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -459,28 +460,72 @@ class RuntimeConfig(Section):
     cache_gigabytes: float = Field(20.0, gt=0, description="largest size of the feature caches, gigabytes")
 
 
+class ValidateConfig(Section):
+    """Cross-validation: every image is tested once, by a model that has seen nothing of its group."""
+
+    folds: int = Field(
+        0,
+        ge=0,
+        le=20,
+        description="each candidate is trained so many times, and its models kept as one; 0: once, on a single split",
+    )
+
+    @field_validator("folds")
+    @classmethod
+    def _one_fold_is_none(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("folds must be 0 (a single split) or 2 to 20: one fold trains on nothing. Received: 1")
+        return folds
+
+
 # The steps that each train a model of their own, in the order of the graph; any of them can be left out.
 CANDIDATES = ("baseline", "search", "finetune")
 
 
-class RunConfig(Section):
-    """A whole run. ``assay config show`` prints it with every default filled in."""
+with warnings.catch_warnings():
+    # Pydantic's models once had a method of this name, which no one calls any more.
+    warnings.filterwarnings("ignore", 'Field name "validate"', UserWarning)
 
-    version: Literal[1] = Field(..., description="version of this schema")
-    name: str = Field("assay", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="name of the model kept")
-    seed: int = Field(0, ge=0, lt=2**31, description="of splits, initial weights, order and augmentation")
-    data: DataConfig = Field(default_factory=DataConfig)
-    augment: AugmentConfig = Field(default_factory=AugmentConfig)
-    baseline: BaselineConfig = Field(default_factory=BaselineConfig)
-    search: SearchConfig = Field(default_factory=SearchConfig)
-    finetune: FinetuneConfig = Field(default_factory=FinetuneConfig)
-    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
-    promote: PromoteConfig = Field(default_factory=PromoteConfig)
-    storage: StorageConfig = Field(default_factory=StorageConfig)
-    runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
+    class RunConfig(Section):
+        """A whole run. ``assay config show`` prints it with every default filled in."""
 
-    @model_validator(mode="after")
-    def _something_to_train(self) -> RunConfig:
-        if not any(getattr(self, name).enabled for name in CANDIDATES):
-            raise ValueError("at least one of baseline, search and finetune must be enabled. Received: none of them")
-        return self
+        version: Literal[1] = Field(..., description="version of this schema")
+        name: str = Field(
+            "assay", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="name of the model kept"
+        )
+        seed: int = Field(0, ge=0, lt=2**31, description="of splits, initial weights, order and augmentation")
+        data: DataConfig = Field(default_factory=DataConfig)
+        augment: AugmentConfig = Field(default_factory=AugmentConfig)
+        baseline: BaselineConfig = Field(default_factory=BaselineConfig)
+        search: SearchConfig = Field(default_factory=SearchConfig)
+        finetune: FinetuneConfig = Field(default_factory=FinetuneConfig)
+        evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+        validate: ValidateConfig = Field(default_factory=ValidateConfig)  # type: ignore[assignment]
+        promote: PromoteConfig = Field(default_factory=PromoteConfig)
+        storage: StorageConfig = Field(default_factory=StorageConfig)
+        runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
+
+        @model_validator(mode="after")
+        def _something_to_train(self) -> RunConfig:
+            if not any(getattr(self, name).enabled for name in CANDIDATES):
+                raise ValueError(
+                    "at least one of baseline, search and finetune must be enabled. Received: none of them"
+                )
+            return self
+
+        @model_validator(mode="after")
+        def _folds_stay_apart(self) -> RunConfig:
+            if not self.validate.folds:
+                return self
+            if self.augment.ablation.adopt:
+                raise ValueError(
+                    "augment.ablation.adopt chooses a policy on images that folds are tested on. Received: true, with "
+                    f"validate.folds {self.validate.folds}. Set one of them to false or 0"
+                )
+            if self.data.missing != "error":
+                raise ValueError(
+                    "data.missing fills windows with means of one training split, which folds are tested on. Received: "
+                    f"{self.data.missing}, with validate.folds {self.validate.folds}. Fill them before, or set "
+                    "validate.folds to 0"
+                )
+            return self

@@ -25,6 +25,7 @@ from assay.evaluation.predictions import misfit
 from assay.evaluation.results import Candidate, Evaluation, FoldScore
 from assay.measures.calibration import Calibration, FittedCalibration
 from assay.measures.metrics import Scored, per_class_table, point_metrics
+from assay.measures.offsets import ClassOffsets
 from assay.measures.thresholds import Threshold
 from assay.models.ensemble import write_ensemble
 from assay.models.info import read_info
@@ -83,7 +84,12 @@ def evaluate_folds(
     with new_folder(out_dir) as stage:
         threshold = None if best.threshold is None else best.threshold.value
         kept = write_ensemble(
-            folders, calibrations[best.name], stage / "best", threshold=threshold, dataset=dataset.fingerprint
+            folders,
+            calibrations[best.name],
+            stage / "best",
+            threshold=threshold,
+            class_offsets=best.offsets.values,
+            dataset=dataset.fingerprint,
         )
         others = [
             replace(candidate, info=kept) if candidate is best else candidate for candidate in evaluation.candidates
@@ -173,6 +179,7 @@ def _pooled(name: str, folds: Sequence[Candidate], rows: Sequence[FoldRows], tes
         name=name,
         fitted=FittedCalibration(Calibration(), math.nan, math.nan, OWN, _bounds(folds)),
         threshold=_middle([fold.threshold for fold in folds if fold.threshold is not None]),
+        offsets=_offsets([fold.offsets for fold in folds], len(first.info.classes)),
         valid=valid,
         test=scored,
         raw_test=joined(lambda fold: fold.raw_test),
@@ -196,6 +203,15 @@ def _middle(thresholds: Sequence[Threshold]) -> Threshold | None:
         specificity=float(np.mean([threshold.specificity for threshold in thresholds])),
         note="; ".join(notes),
     )
+
+
+def _offsets(folds: Sequence[ClassOffsets], classes: int) -> ClassOffsets:
+    """Return the offsets of the model that is kept: the mean of the folds', each chosen on its validation cases."""
+    if not any(fold.values for fold in folds):
+        return folds[0]
+    values = np.mean([fold.values or (0.0,) * classes for fold in folds], axis=0)
+    before, after = (float(np.mean([getattr(fold, when) for fold in folds])) for when in ("before", "after"))
+    return replace(folds[0], values=tuple(values.tolist()), before=before, after=after)
 
 
 def _bounds(folds: Sequence[Candidate]) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ def write_ensemble(
     out_dir: Path,
     *,
     threshold: float | None,
+    class_offsets: tuple[float, ...] = (),
     dataset: str,
 ) -> ModelInfo:
     """Write the mean of several models' calibrated probabilities as one artifact.
@@ -39,6 +40,7 @@ def write_ensemble(
         calibrations: Of each.
         out_dir: As for `save_model`.
         threshold: Probability of the positive class, 0..1; None: more than two classes.
+        class_offsets: Of three classes or more, one each, or empty; see `ModelInfo.class_offsets`.
         dataset: Fingerprint of the dataset that all of them together have seen.
 
     Returns:
@@ -60,6 +62,7 @@ def write_ensemble(
     values = info.model_dump() | {
         "calibration": Calibration(),
         "threshold": 0.5 if threshold is None else threshold,
+        "class_offsets": class_offsets,
         "config": {**info.config, "ensemble": ensemble},
         "dataset_fingerprint": dataset,
         "code_version": code_version(),

@@ -56,21 +56,30 @@ def ingest(
     return record
 
 
-def preprocess(*, data: str, snapshot: str, seed: int, runtime: str, dataset_path: str) -> StepRecord:
-    """Split, decode, resize and shard a snapshot."""
+def preprocess(*, data: str, snapshot: str, seed: int, runtime: str, dataset_path: str, folds: int = 0) -> StepRecord:
+    """Split, decode, resize and shard a snapshot; with folds for a cross-validation where they are asked for."""
     from assay.data.preprocess import preprocess as run
 
     with step("preprocess", snapshot=snapshot) as record:
         config = parse(DataConfig, data)
         record.metadata["data"] = config.fingerprint()
-        result = run(config, snapshot, Path(dataset_path), int(seed), parse(RuntimeConfig, runtime).workers)
+        workers = parse(RuntimeConfig, runtime).workers
+        result = run(config, snapshot, Path(dataset_path), int(seed), workers, folds=int(folds))
         record.metrics.update(result.metrics)
         record.metadata.update(result.dataset.identity)
     return record
 
 
 def preprocess_shard(
-    *, data: str, snapshot: str, seed: int, runtime: str, storage_root: str, index: int, count: int
+    *,
+    data: str,
+    snapshot: str,
+    seed: int,
+    runtime: str,
+    storage_root: str,
+    index: int,
+    count: int,
+    folds: int = 0,
 ) -> StepRecord:
     """Do one of ``count`` parts of what preprocess does, put it into storage and give its URI."""
     from assay.data.preprocess import PART_FILE
@@ -83,10 +92,10 @@ def preprocess_shard(
         config = parse(DataConfig, data)
         workers = parse(RuntimeConfig, runtime).workers
         made = Path(scratch) / "part"
-        record.metrics.update(run(config, snapshot, made, seed, workers, index=part, count=parts))
+        record.metrics.update(run(config, snapshot, made, seed, workers, index=part, count=parts, folds=int(folds)))
         store = open_store(storage_root)
         # The same part of the same data, made again, lies where it lay.
-        key = hash_json([config.fingerprint(), snapshot, seed, code_version()])[:24]
+        key = hash_json([config.fingerprint(), snapshot, seed, int(folds), code_version()])[:24]
         at = f"parts/{key}/{part:05d}-of-{parts:05d}"
         store.upload_dir(made, at, marker=PART_FILE)
         record.value = store.uri(at)

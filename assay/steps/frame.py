@@ -60,7 +60,12 @@ class StepRecord:
 
 @contextlib.contextmanager
 def step(
-    name: str, *, inputs: Mapping[str, str] | None = None, model_path: str | None = None, **read: Any
+    name: str,
+    *,
+    inputs: Mapping[str, str] | None = None,
+    model_path: str | None = None,
+    shown_as: str = "",
+    **read: Any,
 ) -> Iterator[StepRecord]:
     """Run a step's body and make its record.
 
@@ -68,6 +73,7 @@ def step(
         name: The step's.
         inputs: Paths of artifacts of earlier steps, by what they are.
         model_path: Gets the metrics beside the model: from there they reach evaluate and the run's record.
+        shown_as: Which part of the step this is, in words, where it is done in several; empty: it is all of it.
         **read: What else was read, for the metadata.
     """
     from assay.observability.parent import end_with_parent
@@ -78,7 +84,7 @@ def step(
     end_with_parent()
     record = StepRecord(metadata={"code_version": code_version(), "image": os.environ.get("ASSAY_IMAGE", "local")})
     record.metadata.update(read)
-    emit({"event": "started", "step": name})
+    emit({"event": "started", "step": name, **({"part": shown_as} if shown_as else {})})
     try:
         with _ended_orderly(), ResourceMeter() as meter:
             _check_inputs(inputs or {})

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assay.config import EvaluateConfig, PromoteConfig, RuntimeConfig
 from assay.observability.progress import emit
 from assay.steps.frame import StepRecord, finite, parse, step, write_marker
+
+if TYPE_CHECKING:
+    from assay.evaluation.evaluate import EvaluationResult
 
 
 def evaluate(
@@ -50,21 +55,70 @@ def evaluate(
         # That the models could be read here proves that they are kept: nothing needs their checkpoints any more.
         for model_dir in folders.values():
             release_checkpoints(model_dir)
-        shutil.copyfile(out / "report.html", report_path)
-        shutil.copyfile(out / "leaderboard.md", leaderboard_path)
-        record.scores.update(finite(result.metrics))
-        record.metadata["best"] = result.best
         record.metadata.update(Dataset.open(Path(dataset_path)).identity)
-        # Kubeflow keeps these in metadata and leaves their paths empty; the local cache takes a task without the files
-        # for not done.
-        write_marker(classification_path, {})
-        write_marker(scores_path, record.scores)
-        confusion = json.loads((out / "confusion.json").read_text(encoding="utf-8"))
-        record.confusion = (confusion["labels"], confusion["matrix"])
-        if (out / "roc.json").exists():
-            roc = json.loads((out / "roc.json").read_text(encoding="utf-8"))
-            record.roc = (roc["fpr"], roc["tpr"], roc["thresholds"])
+        _show(record, result, out, (report_path, leaderboard_path, classification_path, scores_path))
     return record
+
+
+def evaluate_folds(
+    *,
+    evaluate: str,
+    runtime: str,
+    seed: int,
+    dataset_path: str,
+    candidates: dict[str, list[str] | None],
+    name: str,
+    storage_root: str,
+    evaluation_path: str,
+    report_path: str,
+    leaderboard_path: str,
+    classification_path: str,
+    scores_path: str,
+) -> StepRecord:
+    """Judge candidates that were trained fold by fold, whose models lie at these addresses; else as `evaluate`."""
+    from assay.data.dataset import Dataset
+    from assay.evaluation.folds import evaluate_folds as run
+    from assay.registry.versions import ModelRegistry
+    from assay.storage.open import is_remote, open_store
+    from assay.training.checkpoint import release_checkpoints
+    from assay.training.fold_models import fetch_fold_models
+
+    with step("evaluate", inputs={"dataset": dataset_path}) as record, tempfile.TemporaryDirectory() as scratch:
+        config = parse(EvaluateConfig, evaluate)
+        record.metadata["evaluate"] = config.fingerprint()
+        dataset, out, folder = Dataset.open(Path(dataset_path)), Path(evaluation_path), Path(scratch)
+        models = {
+            candidate: fetch_fold_models(addresses, dataset.fingerprint, candidate, dataset.folds, folder / candidate)
+            for candidate, addresses in candidates.items()
+            if addresses
+        }
+        result = run(config, dataset.root, models, out, seed, parse(RuntimeConfig, runtime))
+        if is_remote(storage_root):
+            ModelRegistry(open_store(storage_root), name).keep(out / "best")
+        for folders in models.values():
+            for model_dir in folders:
+                release_checkpoints(model_dir)
+        record.metadata.update(dataset.identity)
+        _show(record, result, out, (report_path, leaderboard_path, classification_path, scores_path))
+    return record
+
+
+def _show(record: StepRecord, result: EvaluationResult, out: Path, paths: tuple[str, str, str, str]) -> None:
+    """Put what an evaluation found where Kubeflow shows it: report, leaderboard, confusion matrix and ROC, scores."""
+    report_path, leaderboard_path, classification_path, scores_path = paths
+    shutil.copyfile(out / "report.html", report_path)
+    shutil.copyfile(out / "leaderboard.md", leaderboard_path)
+    record.scores.update(finite(result.metrics))
+    record.metadata["best"] = result.best
+    # Kubeflow keeps these in metadata and leaves their paths empty; the local cache takes a task without the files for
+    # not done.
+    write_marker(classification_path, {})
+    write_marker(scores_path, record.scores)
+    confusion = json.loads((out / "confusion.json").read_text(encoding="utf-8"))
+    record.confusion = (confusion["labels"], confusion["matrix"])
+    if (out / "roc.json").exists():
+        roc = json.loads((out / "roc.json").read_text(encoding="utf-8"))
+        record.roc = (roc["fpr"], roc["tpr"], roc["thresholds"])
 
 
 def promote(

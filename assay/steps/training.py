@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -70,6 +71,60 @@ def _policy(policy: str, policy_path: str | None, dataset_path: str) -> Policy:
     resolved = parse(Policy, policy)
     check_policy(resolved, Dataset.open(Path(dataset_path)))
     return resolved
+
+
+def train_fold(
+    candidate: str,
+    *,
+    fold: int,
+    config: str,
+    runtime: str,
+    seed: int,
+    storage_root: str,
+    dataset_path: str,
+    policy: str,
+) -> StepRecord:
+    """Train one candidate for one fold, put its model into storage and give the address.
+
+    What the fold tests is not in the dataset that is trained on. A search is part of it, so that hyperparameters are
+    found anew in each fold: nested cross-validation.
+
+    Args:
+        candidate: baseline, search or finetune.
+        fold: Its number, from 0.
+        config: As for `train`.
+        runtime: As for `train`.
+        seed: As for `train`.
+        storage_root: Where checkpoints and the models of folds are kept.
+        dataset_path: What preprocess wrote, with folds.
+        policy: As for `train`; with folds it is always the config that says which it is.
+    """
+    from assay.data.dataset import Dataset
+    from assay.data.folds import write_fold
+    from assay.storage.open import open_store
+    from assay.training.fold_models import keep_fold_model
+
+    # Kubeflow hands numbers of a loop over as floats.
+    number = int(fold)
+    shown = f"fold {number + 1}"
+    with (
+        step(candidate, inputs={"dataset": dataset_path}, shown_as=shown, fold=number) as record,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        section, run = _trainer(candidate)
+        resolved = parse(section, config)
+        record.metadata[candidate] = resolved.fingerprint()
+        if isinstance(resolved, SearchConfig):
+            # Pods of its own could not see the fold's data, which lie in this one.
+            resolved = resolved.model_copy(update={"placement": "processes"})
+        data, model, page = (Path(scratch) / name for name in ("data", "model", "page.html"))
+        dataset = Dataset.open(Path(dataset_path))
+        write_fold(dataset, number, data)
+        augmented = _policy(policy, None, str(data))
+        machine = parse(RuntimeConfig, runtime)
+        record.metrics.update(run(resolved, machine, data, augmented, model, seed, storage_root, page))
+        record.value = keep_fold_model(open_store(storage_root), model, dataset.fingerprint, candidate, number)
+    return record
 
 
 def _trainer(candidate: str) -> tuple[type[Section], Callable[..., dict[str, float]]]:

@@ -13,11 +13,14 @@ def preprocess(
     runtime: str,
     code_version: str,
     dataset: dsl.Output[dsl.Dataset],
+    folds: int = 0,
 ):
     """Give uint8 shards per split and dataset.json; no group is in two splits."""
     from assay import steps
 
-    record = steps.preprocess(data=data, snapshot=snapshot, seed=seed, runtime=runtime, dataset_path=dataset.path)
+    record = steps.preprocess(
+        data=data, snapshot=snapshot, seed=seed, runtime=runtime, dataset_path=dataset.path, folds=folds
+    )
     dataset.metadata.update(record.described)
 
 
@@ -31,6 +34,7 @@ def preprocess_shard(
     code_version: str,
     index: int,
     count: int,
+    folds: int = 0,
 ) -> str:
     """Put part ``index`` of ``count`` of what preprocess gives into storage and give its URI; parts run in parallel."""
     from assay import steps
@@ -43,6 +47,7 @@ def preprocess_shard(
         storage_root=storage_root,
         index=index,
         count=count,
+        folds=folds,
     )
     return record.value
 

@@ -26,9 +26,9 @@ def compile(
     from pipelines.settings import load_settings
 
     resolved, settings = load_config(config, overrides or []), load_settings()
-    candidates, shards = enabled_candidates(resolved), parts_of(resolved.data)
+    candidates, shards, folds = enabled_candidates(resolved), parts_of(resolved.data), resolved.validate.folds
     how = {"policy_chosen": resolved.augment.chooses, "chief_waits": resolved.search.chief_waits}
-    compile_training_pipeline(candidates, output, settings, shards, **how)
+    compile_training_pipeline(candidates, output, settings, shards, folds=folds, **how)
     typer.echo(f"wrote {output}")
     of_sweeps = output.with_name("sweep.yaml")
     compile_sweep_pipeline(of_sweeps, settings)

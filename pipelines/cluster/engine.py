@@ -75,8 +75,9 @@ def _retries(subject: str, core: Any, config: RunConfig, settings: Settings) -> 
 
 
 def worker_pods(config: RunConfig) -> int:
-    """Return how many pods of its own the search of a run has."""
-    return config.search.workers if config.search.enabled and config.search.in_pods else 0
+    """Return how many pods of its own the search of a run has; inside a fold it has none."""
+    wanted = config.search.enabled and config.search.in_pods and not config.validate.folds
+    return config.search.workers if wanted else 0
 
 
 def retry_defaults(text: str) -> Mapping[str, Any]:

@@ -137,7 +137,8 @@ def findings(config: RunConfig, settings: Settings) -> Iterator[Finding]:
 
 def stages(config: RunConfig, settings: Settings) -> list[dict[str, int]]:
     """Return how many pods run at the same time, by step, for each stage of a run; search workers are beside theirs."""
-    candidates = dict.fromkeys(enabled_candidates(config), 1)
+    folds = config.validate.folds
+    candidates = dict.fromkeys(enabled_candidates(config), min(folds, settings.parallel_folds) or 1)
     if not config.augment.chooses:
         candidates["augment"] = 1
     if engine.worker_pods(config):

@@ -134,6 +134,9 @@ def for_cluster(config: RunConfig, settings: Settings) -> RunConfig:
             "Give imagenet, which is in the image, or copy it and give its gs:// URI."
         )
     config = config.model_copy(update={"storage": config.storage.model_copy(update={"root": root})})
+    if config.validate.folds:
+        # Pods of its own could not see a fold's data, which lie in the pod of its task.
+        config = config.model_copy(update={"search": config.search.model_copy(update={"placement": "processes"})})
     require_config(config, here=False)
     return config
 
@@ -151,6 +154,7 @@ def upload_graph(cluster: Cluster, config: RunConfig, *, skip_unchanged: bool = 
             graph,
             cluster.settings,
             shards,
+            folds=config.validate.folds,
             skip_unchanged=skip_unchanged,
             policy_chosen=config.augment.chooses,
             chief_waits=config.search.chief_waits,

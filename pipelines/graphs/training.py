@@ -17,19 +17,21 @@ from assay.registry.trained import config_fingerprint
 from components.augment.component import augment as augment_step
 from components.baseline.component import baseline as baseline_step
 from components.evaluate.component import evaluate as evaluate_step
+from components.evaluate_folds.component import evaluate_folds
 from components.finetune.component import finetune as finetune_step
 from components.ingest.component import ingest as ingest_step
 from components.preprocess.component import merge_shards, preprocess_shard
 from components.preprocess.component import preprocess as preprocess_step
 from components.promote.component import promote as promote_step
 from components.search.component import search as search_step
+from components.train_fold.component import train_fold
 from pipelines.graphs.placement import pipeline_config, place
 from pipelines.graphs.telling import told
 from pipelines.settings import Settings
 
 PIPELINE_NAME = "assay-training"
 # Sections of the config that are parameters of their own, by the names of both.
-SECTIONS = ("data", "augment", *CANDIDATES, "evaluate", "promote")
+SECTIONS = ("data", "augment", *CANDIDATES, "evaluate", "validate", "promote")
 # Kubeflow shows parameters in the order of their names: what is no property of the experiment comes last.
 SYSTEM = "system_"
 
@@ -40,6 +42,7 @@ def build_training_pipeline(
     shards: int = 1,
     image: str | None = None,
     *,
+    folds: int = 0,
     skip_unchanged: bool = False,
     policy_chosen: bool = False,
     chief_waits: bool = False,
@@ -55,6 +58,7 @@ def build_training_pipeline(
             the same. A cluster's graph has an exit handler where the settings name a webhook, which is told.
         shards: Preprocess so many parts of the source in parallel, then merge them.
         image: Without settings: what every step runs in, where the runner has containers.
+        folds: Train each candidate for so many folds, a task each, in a loop; 0: once.
         skip_unchanged: End after ingest where data, config and code are those of an earlier training.
         policy_chosen: Augment decides on the policy (`assay.config.AugmentConfig.chooses`), so candidates wait for it;
             else it runs beside them.
@@ -84,6 +88,7 @@ def build_training_pipeline(
         search: str = "",
         finetune: str = "",
         evaluate: str = "",
+        validate: str = "",
         promote: str = "",
         system_policy: str = "",
         system_runtime: str = "",
@@ -96,7 +101,7 @@ def build_training_pipeline(
 
         def placed(step: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
             if settings is not None:
-                chief = chief_waits and step == "search"
+                chief = chief_waits and step == "search" and not folds
                 place(task, step, settings, system_accelerator_type, system_accelerator_count, chief=chief)
             elif image is not None:
                 task.set_container_image(image)
@@ -104,6 +109,8 @@ def build_training_pipeline(
 
         def preprocessed(snapshot: Any) -> Any:
             shared = {"data": data, "snapshot": snapshot, "seed": seed, "code_version": code}
+            if folds:
+                shared["folds"] = folds
             if shards == 1:
                 return placed("preprocess", preprocess_step(runtime=runtime, **shared)).outputs["dataset"]
             with dsl.ParallelFor(list(range(shards)), parallelism=limits.parallel_shards, name="shards") as index:
@@ -113,22 +120,36 @@ def build_training_pipeline(
             parts = dsl.Collected(part.outputs["Output"])
             return placed("preprocess", merge_shards(shards=parts, code_version=code)).outputs["dataset"]
 
+        def trained(candidate: str, shown: Any, common: Mapping[str, Any]) -> Any:
+            decided = {"decided": shown.outputs["policy"]} if policy_chosen else {}
+            given = {"config": sections[candidate], "storage_root": root, "policy": system_policy, **decided}
+            task = placed(candidate, components[candidate](**given, **common))
+            if settings is None:
+                # One step at a time anyway, and so in the order in which they are shown.
+                task.after(shown)
+            return task.outputs["model"]
+
+        def trained_by_fold(candidate: str, shown: Any, common: Mapping[str, Any]) -> Any:
+            # Here one after the other: each takes the whole machine.
+            at_once = 1 if settings is None else settings.parallel_folds
+            given = {"config": sections[candidate], "storage_root": root, "policy": system_policy}
+            with dsl.ParallelFor(list(range(folds)), parallelism=at_once, name=f"{candidate}-folds") as fold:
+                task = placed(candidate, train_fold(candidate=candidate, fold=fold, **given, **common))
+                if settings is None:
+                    task.after(shown)
+            # Addresses, not artifacts: Kubeflow reads a list of artifacts wrongly where only some come from its cache.
+            return dsl.Collected(task.outputs["Output"])
+
         def train_and_judge(snapshot: Any) -> None:
             dataset = preprocessed(snapshot)
             common = {"runtime": runtime, "seed": seed, "code_version": code, "dataset": dataset}
             shown = placed("augment", augment_step(config=augment, **common))
-            decided = {"decided": shown.outputs["policy"]} if policy_chosen else {}
-            models = {}
-            for candidate in candidates:
-                given = {"config": sections[candidate], "storage_root": root, "policy": system_policy, **decided}
-                task = placed(candidate, components[candidate](**given, **common))
-                if settings is None:
-                    # One step at a time anyway, and so in the order in which they are shown.
-                    task.after(shown)
-                models[candidate] = task.outputs["model"]
-            evaluation = placed(
-                "evaluate", evaluate_step(config=evaluate, name=name, storage_root=root, **common, **models)
-            )
+            judging = {"config": evaluate, "name": name, "storage_root": root, **common}
+            if folds:
+                judged = evaluate_folds(**judging, **{one: trained_by_fold(one, shown, common) for one in candidates})
+            else:
+                judged = evaluate_step(**judging, **{one: trained(one, shown, common) for one in candidates})
+            evaluation = placed("evaluate", judged)
             last = promote_step(
                 config=promote,
                 runtime=runtime,
@@ -173,6 +194,7 @@ def compile_training_pipeline(
     settings: Settings | None = None,
     shards: int = 1,
     *,
+    folds: int = 0,
     skip_unchanged: bool = False,
     policy_chosen: bool = False,
     chief_waits: bool = False,
@@ -184,6 +206,7 @@ def compile_training_pipeline(
         output: The file; its folder is made.
         settings: As in `build_training_pipeline`.
         shards: As in `build_training_pipeline`.
+        folds: As in `build_training_pipeline`.
         skip_unchanged: As in `build_training_pipeline`.
         policy_chosen: As in `build_training_pipeline`.
         chief_waits: As in `build_training_pipeline`.
@@ -193,6 +216,7 @@ def compile_training_pipeline(
         candidates,
         settings,
         shards,
+        folds=folds,
         skip_unchanged=skip_unchanged,
         policy_chosen=policy_chosen,
         chief_waits=chief_waits,

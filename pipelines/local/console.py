@@ -37,6 +37,7 @@ class EventDisplay:
         self.step_seconds: dict[str, float] = {}
         self._reused: list[str] = []
         self._started: dict[str, float] = {}
+        self._running: set[str] = set()
         self._bars: dict[str, TaskID] = {}
         self._last_line: dict[str, float] = {}
         self._progress = Progress(
@@ -53,7 +54,7 @@ class EventDisplay:
     @property
     def unfinished(self) -> tuple[str, ...]:
         """Steps that began and did not end."""
-        return tuple(step for step in self._started if step not in self.step_seconds)
+        return tuple(step for step in self._started if step in self._running)
 
     @property
     def reused(self) -> tuple[str, ...]:
@@ -79,8 +80,10 @@ class EventDisplay:
         step = event["step"]
         self._note_reused(step)
         self._started[step] = event["time"]
+        self._running.add(step)
         number = self.steps.index(step) + 1 if step in self.steps else "?"
-        self.console.print(f"[bold]{step}[/bold] [dim]({number} of {len(self.steps)})[/dim]")
+        part = f", {event['part']}" if event.get("part") else ""
+        self.console.print(f"[bold]{step}[/bold]{part} [dim]({number} of {len(self.steps)})[/dim]")
 
     def _note_reused(self, before: str) -> None:
         # Steps that the graph has before this one and that never started were taken from the cache.
@@ -95,7 +98,8 @@ class EventDisplay:
         self._clear_bars()
         step = event["step"]
         seconds = event["time"] - self._started.get(step, event["time"])
-        self.step_seconds[step] = seconds
+        self._running.discard(step)
+        self.step_seconds[step] = self.step_seconds.get(step, 0.0) + seconds
         self.console.print(f"  [green]done[/green] in {format_seconds(seconds)}{_headline(event.get('metrics', {}))}")
 
     def _on_log(self, event: dict[str, Any]) -> None:
@@ -150,8 +154,9 @@ def print_summary(console: Console, evaluation_dir: Path, promotion_dir: Path, r
     """Print the leaderboard with intervals, the decision about the champion and where the report is."""
     comparison = json.loads((evaluation_dir / "comparison.json").read_text(encoding="utf-8"))
     decision = json.loads((promotion_dir / "decision.json").read_text(encoding="utf-8"))
+    folds = len(comparison.get("folds", []))
     table = Table(
-        title="Leaderboard (test split)",
+        title=f"Leaderboard ({f'all images, by {folds} folds' if folds else 'test split'})",
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
@@ -168,7 +173,8 @@ def print_summary(console: Console, evaluation_dir: Path, promotion_dir: Path, r
     console.print(table)
     positive = comparison.get("positive_class")
     detects = f" Sensitivity is of {escape(positive)}." if positive else ""
-    console.print(f"[dim]* the candidate: best on the validation split. Brackets: 95% intervals.{detects}[/dim]")
+    chosen_on = "folds' validation images" if folds else "validation split"
+    console.print(f"[dim]* the candidate: best on the {chosen_on}. Brackets: 95% intervals.{detects}[/dim]")
     console.print(f"\n[bold]Champion:[/bold] {escape(decision['reason'])}", highlight=False)
     console.print("[bold]Report:[/bold] ", end="")
     console.print(str(report), markup=False, soft_wrap=True)

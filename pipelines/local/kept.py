@@ -6,13 +6,14 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from assay.config import RunConfig
+from assay.config import CANDIDATES, RunConfig
 from assay.errors import InputError, did_you_mean
 from assay.observability.progress import log
 from assay.registry.garbage import SECONDS_A_DAY, Leftover, measure_path, remove_path
@@ -23,7 +24,12 @@ from pipelines.graphs.order import enabled_steps
 # They look at what may have changed outside, and are never taken from the cache.
 ALWAYS = ("ingest", "promote")
 SEALS = ".seals.json"
-PARTS = {"preprocess": ("preprocess", "preprocess-shard", "merge-shards")}
+# With folds one component trains all candidates: what is not named has its checkpoints still, and is done at once.
+PARTS = {
+    "preprocess": ("preprocess", "preprocess-shard", "merge-shards"),
+    **{candidate: (candidate, "train-fold") for candidate in CANDIDATES},
+    "evaluate": ("evaluate", "evaluate-folds"),
+}
 
 
 def check_forced(config: RunConfig, steps: Collection[str]) -> tuple[str, ...]:
@@ -70,7 +76,8 @@ def reusing(cache_root: Path, forced: Collection[str] = ()) -> Iterator[None]:
 
         def compute_key(self, component_name: str, *arguments: Any, **named: Any) -> str:
             key = str(super().compute_key(component_name, *arguments, **named))
-            if component_name in components:
+            # The same component in another place of the graph has a number at its end.
+            if re.sub(r"-\d+$", "", component_name) in components:
                 self.passed_over.add(key)
             return key
 

@@ -178,6 +178,7 @@ def _run_graph(
         pipeline = build_training_pipeline(
             enabled_candidates(config),
             image=containers.image if containers else None,
+            folds=config.validate.folds,
             skip_unchanged=skip_unchanged,
             policy_chosen=config.augment.chooses,
         )

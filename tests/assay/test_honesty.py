@@ -5,8 +5,14 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-MAY_OPEN_THE_TEST_SPLIT = {"assay/evaluation/evaluate.py", "assay/registry/promote.py"}
+MAY_OPEN_THE_TEST_SPLIT = {
+    "assay/evaluation/evaluate.py",
+    "assay/evaluation/folds.py",
+    "assay/registry/promote.py",
+}
 
 
 def test_the_test_split_is_opened_by_evaluate_and_promote_only() -> None:
@@ -29,11 +35,18 @@ def test_the_test_split_is_opened_by_evaluate_and_promote_only() -> None:
     assert "assay/evaluation/evaluate.py" in opening
 
 
-def test_all_rows_are_opened_to_make_folds_only() -> None:
+@pytest.mark.parametrize(
+    ("door", "files"),
+    [
+        ("open_all", {"assay/data/dataset.py", "assay/data/folds.py"}),
+        ("open_fold", {"assay/data/folds.py", "assay/evaluation/folds.py"}),
+    ],
+)
+def test_what_folds_test_is_opened_to_make_and_to_judge_them_only(door: str, files: set[str]) -> None:
     opening = {
         file.relative_to(REPOSITORY).as_posix()
         for folder in ("assay", "components", "pipelines")
         for file in (REPOSITORY / folder).rglob("*.py")
-        if "open_all" in file.read_text(encoding="utf-8")
+        if door in file.read_text(encoding="utf-8")
     }
-    assert opening == {"assay/data/dataset.py", "assay/data/folds.py"}
+    assert opening == files

@@ -90,11 +90,12 @@ def read_graph(path: Path) -> Graph:
 
 @pytest.fixture(scope="session")
 def compile_graph(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Graph]:
-    """Compile for a cluster with the given settings, number of shards, and what else changes the graph."""
+    """Compile for a cluster with the given settings, shards and folds, and what else changes the graph."""
 
     def compile_with(
         shards: int = 1,
         *,
+        folds: int = 0,
         skip_unchanged: bool = False,
         policy_chosen: bool = False,
         chief_waits: bool = False,
@@ -103,7 +104,7 @@ def compile_graph(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Gra
         path = tmp_path_factory.mktemp("graph") / "training.yaml"
         made = load_settings(**{"images": IMAGES, **settings})
         how = {"skip_unchanged": skip_unchanged, "policy_chosen": policy_chosen, "chief_waits": chief_waits}
-        compile_training_pipeline(CANDIDATES, path, made, shards, **how)
+        compile_training_pipeline(CANDIDATES, path, made, shards, folds=folds, **how)
         return read_graph(path)
 
     return compile_with
@@ -181,7 +182,7 @@ def compiled_once(compiled: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -
         output: Path,
         settings: Settings | None = None,
         shards: int = 1,
-        **how: bool,
+        **how: Any,
     ) -> None:
         key = repr((candidates, settings, shards, sorted(how.items())))
         if key not in compiled:

@@ -22,6 +22,12 @@ from assay.errors import InputError
         ({"baseline": {"optimizer": {"decay": 1e-6}}}, ["decay", "inverse_time"]),
         ({"augment": {"policy": {"brightness_range": [1.5, 0.5]}}}, ["brightness_range", "[1.5, 0.5]"]),
         ({name: {"enabled": False} for name in ("baseline", "search", "finetune")}, ["at least one of"]),
+        ({"validate": {"folds": 1}}, ["validate.folds", "2 to 20", "Received: 1"]),
+        (
+            {"validate": {"folds": 5}, "augment": {"ablation": {"adopt": True}}},
+            ["augment.ablation.adopt", "validate.folds 5"],
+        ),
+        ({"validate": {"folds": 5}, "data": {"missing": "mean"}}, ["data.missing", "validate.folds 5"]),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused_by_name(values: dict[str, Any], names: list[str]) -> None:

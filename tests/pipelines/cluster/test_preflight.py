@@ -483,6 +483,9 @@ def test_what_runs_at_the_same_time() -> None:
     assert {**candidates, "augment": 1, "search workers": 2} in stages(config_with("search.workers=2"), settings)
     # Where augment decides on the policy, it comes before them.
     assert candidates in stages(config_with("augment.ablation.enabled=true", "augment.ablation.adopt=true"), settings)
+    # A search inside a fold is done by processes of its own pod.
+    folds = config_with("validate.folds=5", "search.workers=3")
+    assert {"baseline": 4, "search": 4, "finetune": 4, "augment": 1} in stages(folds, settings)
     for here in ("search.placement=processes", "search.enabled=false"):
         assert most_at_once(config_with("search.workers=8", here), settings)["nvidia.com/gpu"] <= 3
     # The step of a search whose workers train holds none; where it has features to compute it does.

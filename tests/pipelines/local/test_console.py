@@ -36,6 +36,17 @@ def test_candidates_run_in_any_order(shown: tuple[EventDisplay, io.StringIO]) ->
     assert display.reused == ("search",)
 
 
+def test_a_step_done_fold_by_fold_shows_each_and_adds_up_their_time(shown: tuple[EventDisplay, io.StringIO]) -> None:
+    display, page = shown
+    for number, start in ((1, 0.0), (2, 10.0)):
+        display.show({"event": "started", "step": "baseline", "part": f"fold {number}", "time": start})
+        assert display.unfinished == ("baseline",)
+        display.show({"event": "finished", "step": "baseline", "time": start + 4})
+        assert display.unfinished == ()
+    assert "baseline, fold 2 (4 of 8)" in page.getvalue()
+    assert display.step_seconds == {"baseline": 8.0}
+
+
 def test_errors_and_results_are_kept_and_unknown_events_pass(shown: tuple[EventDisplay, io.StringIO]) -> None:
     display, _ = shown
     display.show({"event": "something new"})
