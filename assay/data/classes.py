@@ -8,7 +8,7 @@ from collections import Counter
 
 from assay.config import DataConfig
 from assay.data.sources import Entry, Listing
-from assay.data.sources.meaning import default_positive, is_negative
+from assay.data.sources.meaning import absence, default_positive
 from assay.data.sources.spelling import (
     changed_names,
     likeness,
@@ -114,9 +114,9 @@ def why_positive(config: DataConfig, classes: tuple[str, ...]) -> str:
     """Return in words how the class to detect was found, of two classes."""
     if config.positive_class is not None:
         return "as data.positive_class says"
-    index = default_positive(classes)
-    if is_negative(classes[1 - index]):
-        return f"'{classes[1 - index]}' is taken for its absence; data.positive_class says otherwise"
+    negative = absence(classes)
+    if negative is not None:
+        return f"'{classes[negative]}' is taken for its absence; data.positive_class says otherwise"
     return "the last in class order, as neither is named normal, negative or 0; data.positive_class says otherwise"
 
 

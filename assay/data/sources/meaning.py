@@ -23,6 +23,12 @@ _NEGATIVE = frozenset({
     "sem", "ausente", "negativa", "controllo", "normale", "assente", "free", "gezond", "goedaardig", "negatief",
     "frisk", "godartad",
 })  # fmt: skip
+# Only where they are the whole name.
+_NEGATIVE_ALONE = frozenset(
+    {"other", "others", "rest", "well", "ok", "okay", "pass", "passed", "nothing", "health", "alive"}
+)
+_NOT = ("non", "not", "no", "un", "n")
+_WITHOUT = ("free", "less", "negative", "neg")
 _GROUP_WORDS = frozenset({
     "patient", "patients", "subject", "subj", "participant", "person", "donor", "slide", "wsi", "case", "specimen",
     "biopsy", "study", "exam", "examination", "lesion", "animal", "mouse", "individual", "accession", "mrn",
@@ -46,7 +52,7 @@ def words_of(name: str) -> tuple[str, ...]:
 def is_negative(name: str) -> bool:
     """Return whether a class is named as the absence of what one looks for: normal, benign, no tumor, 0."""
     text = normal_form(name).casefold()
-    if text in _NEGATIVE or re.fullmatch(r"[+-]?0+([.,]0*)?", text):
+    if text in _NEGATIVE or text in _NEGATIVE_ALONE or re.fullmatch(r"[+-]?0+([.,]0*)?", text):
         return True
     words = words_of(name)
     if not words:
@@ -54,6 +60,39 @@ def is_negative(name: str) -> bool:
     if words[0] in ("no", "non", "not", "without", "ohne", "kein", "keine", "sans", "sin", "sem"):
         return True
     return words[-1] in _NEGATIVE or words[0] in _NEGATIVE - {"n", "low", "clear", "good", "clean", "free"}
+
+
+def is_absence_of(name: str, other: str) -> bool:
+    """Return whether one class is named as the absence of another: nondemented and demented, uncracked and crack."""
+    one, two = (normal_form(text).casefold() for text in (name, other))
+    if (one.endswith("-") and one[:-1] == two.rstrip("+")) or (two.endswith("+") and two[:-1] == one.rstrip("-")):
+        return True
+    one, two = ("".join(words_of(text)) for text in (name, other))
+    if len(two) < 2:
+        return False
+    # A letter alone may be anything: only where all of the other name follows.
+    return any(
+        one == prefix + two or (len(prefix) > 1 and len(two) > 3 and one.startswith(prefix + two)) for prefix in _NOT
+    ) or any(one == two + suffix for suffix in _WITHOUT)
+
+
+def absence(classes: Sequence[str]) -> int | None:
+    """Return which of two classes is named as the absence of what one looks for; None where neither or both are.
+
+    Args:
+        classes: Class names in class order.
+    """
+    if len(classes) != 2:
+        return None
+    own = _without_common_words(classes)
+    known = [is_negative(name) or is_negative(short) for name, short in zip(classes, own, strict=True)]
+    if not any(known):
+        # Whatever the word, one may be the other's absence: nondemented, nofire, IDC-.
+        known = [is_absence_of(classes[0], classes[1]), is_absence_of(classes[1], classes[0])]
+    elif all(known):
+        # What is negated may be health: unhealthy, not normal.
+        known = [is_absence_of(classes[1], classes[0]), is_absence_of(classes[0], classes[1])]
+    return known.index(True) if sum(known) == 1 else None
 
 
 def default_positive(classes: Sequence[str]) -> int:
@@ -64,12 +103,8 @@ def default_positive(classes: Sequence[str]) -> int:
     Args:
         classes: Class names in class order.
     """
-    if len(classes) == 2:
-        own = _without_common_words(classes)
-        negative = [is_negative(name) or is_negative(short) for name, short in zip(classes, own, strict=True)]
-        if negative == [False, True]:
-            return 0
-    return len(classes) - 1
+    negative = absence(classes)
+    return len(classes) - 1 if negative is None else 1 - negative
 
 
 def _without_common_words(classes: Sequence[str]) -> list[str]:
