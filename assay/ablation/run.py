@@ -122,36 +122,39 @@ def list_variants(policy: Policy) -> list[Variant]:
 def judge_variants(variants: Sequence[Variant], measured: Mapping[str, Sequence[float]]) -> list[VariantOutcome]:
     """Compare each variant with its reference, seed by seed.
 
-    The intervals are Student's on the paired differences, with one standard deviation pooled over all
-    comparisons: a few seeds each say too little about their own.
+    Seeds and variants are a two-way layout: what is left of the values without both means is the error, one for all
+    variants, for a few seeds each say too little about their own. The intervals are Student's, and by Bonferroni's
+    inequality those against one reference hold at once: of many operations that do nothing one would else stand out.
 
     Args:
         variants: ``all`` and ``none`` first.
         measured: AUC of each seed by policy.
+
+    Source:
+        The randomised block design: Fisher 1935; Bonferroni's inequality: Dunn 1961.
     """
     from scipy import stats
 
     values = [np.asarray(measured[_key(variant.policy)], dtype=float) for variant in variants]
     references = [_REFERENCES[variant.kind] for variant in variants]
     by_kind = {"all": values[0], "none": values[1]}
-    differences = {
-        number: values[number] - by_kind[reference] for number, reference in enumerate(references) if reference
-    }
-    # A comparison of a policy with itself has no spread to learn from.
-    spreads = [difference.var(ddof=1) for difference in differences.values() if difference.any()]
-    repeats = len(values[0])
-    deviation = float(np.sqrt(np.mean(spreads))) if spreads else 0.0
-    freedom = max(1, len(spreads) * (repeats - 1))
-    margin = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * deviation / np.sqrt(repeats)
+    # Equal policies are one: a comparison of a policy with itself has no spread to learn from.
+    layout = np.stack(list({_key(variant.policy): own for variant, own in zip(variants, values, strict=True)}.values()))
+    error = layout - layout.mean(axis=0) - layout.mean(axis=1, keepdims=True) + layout.mean()
+    freedom = max(1, (layout.shape[0] - 1) * (layout.shape[1] - 1))
+    deviation = float(np.sqrt(2 * np.square(error).sum() / freedom / layout.shape[1]))
+    at_once = max(references.count("all"), 1)
+    margin = float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / at_once, freedom)) * deviation
     outcomes = []
     for number, variant in enumerate(variants):
-        difference = float(differences[number].mean()) if number in differences else float("nan")
+        reference = references[number]
+        difference = float((values[number] - by_kind[reference]).mean()) if reference else float("nan")
         low, high = difference - margin, difference + margin
         outcomes.append(
             VariantOutcome(
                 variant,
                 tuple(values[number].tolist()),
-                references[number],
+                reference,
                 difference,
                 low,
                 high,

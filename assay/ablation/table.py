@@ -63,8 +63,8 @@ def _markdown(result: AblationResult, budget: str) -> str:
     lines = [
         "# Augmentation ablation",
         "",
-        f"{budget}. Validation AUC after the last epoch; differences are paired by seed, with 95 % intervals over "
-        "the seeds.",
+        f"{budget}. Validation AUC after the last epoch; differences are paired by seed, with intervals over the "
+        "seeds that hold at once for all that are compared with one reference (95 %).",
         "",
         "| variant | AUC | spread | compared with | difference | interval | verdict |",
         "|---|---|---|---|---|---|---|",

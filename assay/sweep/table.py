@@ -10,17 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from assay.measures.intervals import Resampler, bootstrap_auc
-from assay.measures.ranking import Floats
+from assay.measures.interval import Interval
+from assay.measures.repeated import repeated_aucs
 from assay.sweep.changes import shown_changes
 from assay.sweep.runs import Record
 from assay.sweep.spec import Row, Sweep
 from assay.training.callbacks import HIGHER_IS_BETTER
 
 CONFIDENCE = 0.95
-RESAMPLES = 2000
 METRIC_TITLES = {"val_auc": "validation AUC", "val_accuracy": "validation accuracy", "val_loss": "validation loss"}
 
 
@@ -48,7 +46,8 @@ class Line:
         records: One a seed, in order.
         metric: The sweep's metric of each seed that has one.
         auc: Mean validation AUC over the seeds; its interval is over images (or groups of them) and seeds.
-        behind: Difference to the best row's AUC, likewise; undefined for the best itself.
+        behind: Difference to the best row's AUC, likewise, its interval so wide that those of all rows hold at once;
+            undefined for the best itself.
         accuracy: Mean validation accuracy.
         gap: Mean of training less validation AUC.
         seconds: Mean seconds of training.
@@ -124,14 +123,23 @@ def tabulate(sweep: Sweep, records: Sequence[Sequence[Record]], dataset: Any) ->
     from assay.evaluation.evaluate import group_labels
 
     labels = np.asarray(dataset.valid.labels)
-    resampler = Resampler(len(labels), group_labels(dataset, dataset.valid), RESAMPLES, sweep.base.seed)
+    groups = group_labels(dataset, dataset.valid)
     own, cells = shown_changes(sweep)
     best = _best(sweep, records)
-    draws = [_resampled(of_row, labels, resampler, number) for number, of_row in enumerate(records)]
+    answers = [[record.probabilities for record in of_row if record.probabilities is not None] for of_row in records]
+    measured = [number for number, of_row in enumerate(answers) if of_row]
+    found = repeated_aucs(labels, [np.stack(answers[number]) for number in measured], groups) if measured else None
     lines = []
     for index, row in enumerate(sweep.rows):
-        against = draws[best] if best is not None and best != index else None
-        lines.append(_line(sweep, row, cells[index], records[index], draws[index], against, index == best))
+        auc = behind = Span()
+        if found is not None and index in measured:
+            place = measured.index(index)
+            auc = _span(float(found.aucs[place]), found.interval(place, CONFIDENCE))
+            if best is not None and best != index:
+                other = measured.index(best)
+                gap = float(found.aucs[place] - found.aucs[other])
+                behind = _span(gap, found.difference(place, other, CONFIDENCE, among=len(measured)))
+        lines.append(_line(sweep, row, cells[index], records[index], auc, behind, is_best=index == best))
     return Table(
         sweep,
         tuple(own),
@@ -140,7 +148,7 @@ def tabulate(sweep: Sweep, records: Sequence[Sequence[Record]], dataset: Any) ->
         len(labels),
         len(dataset.train),
         "images" if dataset.kind == "image" else "windows",
-        resampler.grouped,
+        groups is not None and len(np.unique(groups)) < len(labels),
     )
 
 
@@ -157,27 +165,8 @@ def _best(sweep: Sweep, records: Sequence[Sequence[Record]]) -> int | None:
     return None if np.isnan(means).all() else int(np.nanargmax(means))
 
 
-def _resampled(
-    records: Sequence[Record], labels: npt.NDArray[Any], resampler: Resampler, number: int
-) -> tuple[float, Floats] | None:
-    """Return the mean AUC over a row's seeds, and that of each resample of images and seeds; None without a run."""
-    probabilities = [record.probabilities for record in records if record.probabilities is not None]
-    if not probabilities:
-        return None
-    stacked = np.stack(probabilities)
-    classes = [1] if stacked.shape[2] == 2 else range(stacked.shape[2])
-    of_classes = [bootstrap_auc(labels == index, stacked[:, :, index], resampler) for index in classes]
-    areas = np.nanmean(np.stack(of_classes), axis=0)
-    # Which seeds were tried is chance as well as which images were: both are drawn anew.
-    seeds = np.random.default_rng([resampler.seed, 7, number]).integers(len(areas), size=areas.shape)
-    drawn = np.take_along_axis(areas, seeds, axis=0).mean(axis=0)
-    return float(np.mean([record.metrics.get("val_auc", math.nan) for record in records if record.done])), drawn
-
-
-def _span(value: float, drawn: Floats) -> Span:
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(drawn, [tail, 1 - tail])
-    return Span(value, float(low), float(high))
+def _span(value: float, interval: Interval) -> Span:
+    return Span(value, interval.low, interval.high)
 
 
 def _line(
@@ -185,8 +174,9 @@ def _line(
     row: Row,
     cells: Mapping[str, str],
     records: Sequence[Record],
-    own: tuple[float, Floats] | None,
-    best: tuple[float, Floats] | None,
+    auc: Span,
+    behind: Span,
+    *,
     is_best: bool,
 ) -> Line:
     done = [record for record in records if record.done]
@@ -206,8 +196,8 @@ def _line(
         cells=cells,
         records=tuple(records),
         metric=tuple(record.metrics[sweep.spec.metric] for record in done if sweep.spec.metric in record.metrics),
-        auc=_span(*own) if own else Span(),
-        behind=_span(own[0] - best[0], own[1] - best[1]) if own and best else Span(),
+        auc=auc,
+        behind=behind,
         accuracy=mean("val_accuracy"),
         gap=mean("auc_gap"),
         seconds=mean("train_seconds"),
@@ -274,11 +264,13 @@ def explanation(table: Table) -> list[str]:
     """Return what a reader of the table must know, a sentence or two each."""
     spec = table.sweep.spec
     seeds = f"{len(spec.seeds)} seeds" if len(spec.seeds) > 1 else "one seed, so the spread over seeds is not known"
-    over = f"{'groups of ' if table.grouped else ''}{table.unit} and seeds"
+    over = f"{'groups of ' if table.grouped else ''}{table.unit}"
+    over += f" and seeds (their variance pooled over {len(table.lines)} rows)" if len(spec.seeds) > 1 else " alone"
     own = "; ".join(f"{field} {value}" for field, value in table.own.items() if value)
     said = [
         f"{len(table.lines)} rows, {seeds}; {table.train_images:,} training and {table.images:,} validation "
-        f"{table.unit}. Values are means over the seeds; intervals are bootstrapped over {over}.",
+        f"{table.unit}. Values are means over the seeds; intervals are over {over}, those against the best hold for "
+        "all rows at once (studentised range): a row is worse where its interval lies below 0.",
     ]
     if own:
         said.append(f"A cell is filled where the row departs from the config ({own}).")

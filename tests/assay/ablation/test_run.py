@@ -15,6 +15,7 @@ from assay.ablation.table import ablation_table, write_ablation
 from assay.augmentation.operations import active_operations
 from assay.config import AblationConfig, ColorJitter, Policy, RuntimeConfig
 from assay.data.shards import write_dataset
+from bench.statistics.sweeps import policy_changes
 
 POLICY = Policy(rotation_range=15, quarter_turns=True, brightness_range=(0.5, 1.5), color_jitter=ColorJitter(hue=0.1))
 
@@ -114,15 +115,21 @@ def test_equal_policies_are_trained_once():
     assert [outcome.difference for outcome in result.outcomes[1:]] == [0, 0, 0]
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say():
+def test_intervals_hold_the_truth_all_at_once_as_often_as_they_say():
     random = np.random.default_rng(0)
     variants = list_variants(POLICY)
     held = []
     for _ in range(300):
         levels = random.normal(0, 0.05, 3)
         measured = {variant.policy.model_dump_json(): levels + random.normal(0, 0.01, 3) for variant in variants}
-        held += [outcome.low <= 0 <= outcome.high for outcome in judge_variants(variants, measured)[1:]]
-    assert 0.92 < np.mean(held) < 0.98
+        outcomes = [outcome for outcome in judge_variants(variants, measured) if outcome.reference == "all"]
+        held.append(all(outcome.low <= 0 <= outcome.high for outcome in outcomes))
+    assert 0.93 < np.mean(held) < 0.99
+
+
+def test_eight_operations_that_do_nothing_change_the_policy_in_one_of_twenty():
+    assert policy_changes(2, 200) <= 0.05
+    assert policy_changes(3, 200) <= 0.05
 
 
 def test_each_variant_is_trained_on_the_data_and_the_table_holds_every_seed(tmp_path):

@@ -58,10 +58,16 @@ def test_seeds_are_averaged_and_their_spread_is_given(table: Table) -> None:
     assert line.auc.low < line.auc.value < line.auc.high
 
 
-def test_the_difference_to_the_best_has_an_interval_that_excludes_0_where_it_is_plain(table: Table) -> None:
-    behind = table.lines[0].behind
-    assert behind.low < behind.value < behind.high < 0
-    assert not table.lines[1].behind.defined
+def test_the_difference_to_the_best_has_an_interval_that_excludes_0_where_it_is_plain(
+    dataset: Dataset,
+    make_sweep,  # type: ignore[no-untyped-def]
+) -> None:
+    sweep = make_sweep(rows=[{}, {"epochs": 2}, {"epochs": 3}], seeds=[0, 1, 2, 3])
+    records = [[record(seed, signal) for seed in range(4)] for signal in (0.5, 2.5, 2.4)]
+    plain, best, close = tabulate(sweep, records, dataset).lines
+    assert plain.behind.low < plain.behind.value < plain.behind.high < 0
+    assert best.best and not best.behind.defined
+    assert close.behind.low < 0 < close.behind.high
 
 
 def test_a_failed_seed_is_told_and_the_row_still_shown(table: Table) -> None:
