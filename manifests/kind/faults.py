@@ -73,7 +73,8 @@ class Run:
     @classmethod
     def submit(cls, *overrides: str, no_cache: bool = False, **variables: str) -> Run:
         """Start a run of the tiny config with a seed of its own, unless the overrides name one."""
-        options = [part for one in (f"seed={new_seed()}", *overrides) for part in ("--set", one)]
+        seed = () if any(one.startswith("seed=") for one in overrides) else (f"seed={new_seed()}",)
+        options = [part for one in (*seed, *overrides) for part in ("--set", one)]
         again = ["--no-cache"] if no_cache else []
         command = [".venv/bin/assay", "submit", os.environ["TINY"], "--no-preflight", *again, *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **variables})

@@ -107,7 +107,7 @@ def _requeue_time(subject: str, core: Any, config: RunConfig, settings: Settings
         yield Finding(subject, State.THERE, f"the engine looks again at a run after {seconds:g} s")
         return
     said = f"the engine looks again at a run after {seconds:g} s at the earliest: each step waits for that."
-    yield Finding(subject, State.NOTE, f"{said} {REQUEUE_TIME} of 1s is wanted; {SET_UP}.")
+    yield Finding(subject, State.NOTE, f"{said} {REQUEUE_TIME} of 200ms is wanted; {SET_UP}.")
 
 
 def parse_duration(text: str, otherwise: float) -> float:

@@ -248,7 +248,7 @@ def test_kubeflows_own_variables_stay_and_ours_come_to_them(kubeflow: list[dict[
         for name, deployment in named(kubeflow, "Deployment").items()
         if name != "mysql"
     }
-    assert found["workflow-controller"] == {"TRANSIENT_ERROR_PATTERN": "(?i)(spot)", "DEFAULT_REQUEUE_TIME": "1s"}
+    assert found["workflow-controller"] == {"TRANSIENT_ERROR_PATTERN": "(?i)(spot)", "DEFAULT_REQUEUE_TIME": "200ms"}
     assert found["ml-pipeline"]["PUBLISH_LOGS"] == "true"
     assert json.loads(found["ml-pipeline"]["COMPILED_PIPELINE_SPEC_PATCH"]) == {"podPriorityClassName": "assay-run"}
 

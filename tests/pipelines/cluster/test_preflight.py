@@ -429,7 +429,9 @@ def test_an_engine_that_looks_seldom_is_a_note(
 ) -> None:
     (container,) = kubernetes.objects[pod_of("workflow-controller")]["spec"]["containers"]
     container["env"] = [] if value is None else [{"name": "DEFAULT_REQUEUE_TIME", "value": value}]
-    assert re.match(rf"requeue time: the engine looks again at a run after {seconds} s at .*1s is", the_note(settings))
+    assert re.match(
+        rf"requeue time: the engine looks again at a run after {seconds} s at .*200ms is", the_note(settings)
+    )
 
 
 def test_an_engine_that_is_not_there_is_a_note(kubernetes: ReadableCluster, settings: Settings) -> None:
