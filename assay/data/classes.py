@@ -63,6 +63,8 @@ def choose_classes(uri: str, listing: Listing, config: DataConfig) -> Chosen:
     classes = tuple(sorted(counts)) if wanted is None else wanted
     warnings = [*listing.warnings, *_numbered_in_two_ways(set(groups.values()))]
     refusals = [*listing.refusals, *_spelled_in_several_ways(uri, counts, wanted)]
+    if wanted is None:
+        refusals += _several_in_one(uri, counts)
     for name in classes:
         if name not in counts and name not in map(normal_form, listing.empty_classes):
             hint = did_you_mean(name, counts, count=1) or f" There are: {', '.join(sorted(counts))[:200]}."
@@ -137,6 +139,24 @@ def _spelled_in_several_ways(uri: str, counts: Counter[str], wanted: tuple[str, 
         f"{uri}: {classes} likely spelled in several ways: {shown}{more}. Give each class one spelling (folders, or "
         "the column label); where they are different classes, name all of them in data.classes."
     ]
+
+
+def _several_in_one(uri: str, counts: Counter[str]) -> list[str]:
+    """Return a refusal where labels are lists of others: ``Effusion|Mass`` beside ``Effusion`` and ``Mass``."""
+    for separator in "|;,+&":
+        joined = [
+            name
+            for name in counts
+            if len(parts := {normal_form(part) for part in name.split(separator)}) > 1 and parts <= counts.keys()
+        ]
+        if joined:
+            images = sum(counts[name] for name in joined)
+            return [
+                f"{uri}: {len(joined):,} labels are several in one (first: '{joined[0]}', in all {images:,} images). "
+                "Give each image one label, such as whether it shows what is looked for, or name the classes in "
+                "data.classes to leave the others out."
+            ]
+    return []
 
 
 def _normalised(what: str, names: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from assay.data.sources.base import Entry, Listing
 from assay.data.sources.columns import Asked
 from assay.data.sources.folder import list_class_folders
 from assay.data.sources.labelled import find_tables, list_labelled
-from assay.data.sources.tables import against_tables, are_classes, choose_tables, is_table, likely_tables
+from assay.data.sources.tables import against_tables, are_classes, choose_tables, is_table, likely_tables, spreadsheets
 from assay.data.sources.tree import Tree
 from assay.errors import InputError, did_you_mean
 
@@ -100,10 +100,12 @@ class FileSource:
         tables = likely_tables(self._tree, names, extensions, self._asked)
         try:
             folders = self._in_folders(names, extensions)
-        except InputError:
+        except InputError as error:
             if not tables:
-                raise
+                raise InputError(" ".join([str(error), *spreadsheets(names)])) from error
             folders = None
+        if folders is not None and not tables:
+            return replace(folders, warnings=(*folders.warnings, *spreadsheets(names)))
         if folders is not None and are_classes(folders, tables):
             readers = [partial(self._labelled, names, [table.name], extensions) for table in tables]
             return against_tables(self.uri, folders, list(zip(tables, readers, strict=True)))

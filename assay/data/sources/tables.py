@@ -34,6 +34,12 @@ class LikelyTable:
     refusal: InputError | None
 
 
+def spreadsheets(names: Sequence[str]) -> list[str]:
+    """Return what is to be said of spreadsheets at the top of a source: whoever has one means it."""
+    found = [name for name in names if "/" not in name and name.lower().endswith((".xlsx", ".xls", ".ods"))]
+    return [f"{found[0]} is a spreadsheet, which is not read: save it as CSV (labels.csv)"] if found else []
+
+
 def is_table(name: str) -> bool:
     """Return whether a file's name says that it is a table."""
     return name.lower().endswith((".csv", ".tsv"))

@@ -68,6 +68,15 @@ def test_spellings_of_a_group_are_joined_and_told() -> None:
     assert "'P01' (3), 'p01' (3), 'P 01' (3)" in note
 
 
+def test_labels_that_are_lists_of_others_are_refused() -> None:
+    counts = {"Mass": 3, "Effusion": 4, "Effusion|Mass": 2, "No Finding": 5}
+    (line,) = chosen(counts).listing.refusals
+    assert "1 labels are several in one (first: 'Effusion|Mass', in all 2 images)" in line
+    assert chosen(counts, classes=("Mass", "No Finding")).listing.refusals == ()
+    # Letters with signs between them are names like others where their parts are none.
+    assert chosen({"T+": 3, "T-": 3, "HER2+/ER-": 4, "a, b": 3}).listing.refusals == ()
+
+
 def test_a_patient_is_one_with_and_without_the_letter_that_says_patient() -> None:
     found = chosen({"a": 6, "b": 6}, groups=("P07", "7", "patient_7", "P08"))
     assert len({entry.group for entry in found.listing.entries}) == 2

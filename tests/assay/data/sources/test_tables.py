@@ -158,6 +158,15 @@ def test_folders_and_a_table_that_differ_are_refused(tmp_path: Path) -> None:
     assert set(labels(listed(tmp_path, "", {}, exclude=("*.csv",))).values()) == {"benign", "malignant"}
 
 
+def test_a_spreadsheet_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"no class folders.*labels\.xlsx is a spreadsheet, which is not read: save it"
+    ):
+        listed(tmp_path, "a.png b.png labels.xlsx", {})
+    found = listed(tmp_path / "folders", "cat/a.png dog/b.png labels.xlsx", {})
+    assert "labels.xlsx is a spreadsheet, which is not read: save it as CSV (labels.csv)" in found.warnings
+
+
 def test_tables_of_other_things_change_nothing(tmp_path: Path) -> None:
     tables = {
         "results.csv": ["epoch,class,loss", "1,a,0.3"],
