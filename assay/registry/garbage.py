@@ -2,6 +2,7 @@
 
 Nothing younger than a number of days is named, so that what a run in flight uses stays: ingest writes its snapshot
 anew in every run, a training its checkpoints at every epoch, and a cache moves on the time of what it hands out.
+Checkpoints stay, whatever their age, while a training holds their lease.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from assay.registry.versions import KEPT, MODELS, NAME, ModelRegistry
 from assay.storage.cache import cache_folder
 from assay.storage.files import disk_errors
 from assay.storage.objects import ObjectStore, Stored
+from assay.training.checkpoint import remove_checkpoints
+from assay.training.lease import hold_lease
 
 SECONDS_A_DAY = 86_400.0
 CHECKPOINTS, SNAPSHOTS, FOLDS = "checkpoints", "snapshots", "folds"
@@ -69,8 +72,9 @@ def find_leftovers(store: ObjectStore, older_than_days: float, now: float | None
             )
     for name, age, entries in _folders(store, CHECKPOINTS, at):
         if age > older_than_days:
+            place, size = store.uri(f"{CHECKPOINTS}/{name}"), sum(entry.size for entry in entries)
             why = "no training has written here since"
-            found.append(_of_objects(store, "checkpoints", f"{CHECKPOINTS}/{name}", age, entries, why))
+            found.append(Leftover("checkpoints", place, size, age, why, partial(_drop_checkpoints, place)))
     for name, age, entries in _folders(store, FOLDS, at):
         if age > older_than_days:
             # The model that is kept holds them: only a run of the same config would look here, and trains anew.
@@ -154,6 +158,14 @@ def _ever_champion(registry: ModelRegistry) -> set[str]:
 def _stays(entry: Stored, version: str) -> bool:
     below = entry.name.partition(f"/{version}/")[2]
     return below == CLAIM_FILE or below.startswith(f"{DECISIONS}/")
+
+
+def _drop_checkpoints(location: str) -> None:
+    """Remove checkpoints that no training holds: of a search the step holds those of all its workers."""
+    with hold_lease(location, wait=False) as lease:
+        if lease is None:
+            raise AssayError(f"{location}: a training holds these checkpoints now, and they stay.")
+        remove_checkpoints(location)
 
 
 def _withdraw(registry: ModelRegistry, version: str, identity: str | None) -> None:

@@ -11,8 +11,8 @@ import sys
 import tempfile
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,11 @@ def bucket() -> Iterator[tuple[str, str]]:
         yield url, f"gs://{name}"
 
 
+def _plain(outcome: Any) -> dict[str, Any]:
+    """Return the fields of an outcome as JSON has them; `dataclasses.asdict` counts the items of a Counter anew."""
+    return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(outcome).items()}
+
+
 def storage(count: int, folder: Path, seed: int) -> dict[str, Any]:
     """Do runs through gs:// behind faults: most with patience, one in five with so little that they stop."""
     found = {}
@@ -49,7 +54,7 @@ def storage(count: int, folder: Path, seed: int) -> dict[str, Any]:
         with bucket() as (url, root):
             place = folder / name
             outcome = runs_behind_faults(url, root, place, runs, share, patience_seconds=patience, seed=seed)
-        found[name] = {**asdict(outcome), "share": share, "patience_seconds": patience}
+        found[name] = {**_plain(outcome), "share": share, "patience_seconds": patience}
         print(f"storage, {name}: {outcome.right} of {outcome.runs} right {outcome.first}", file=sys.stderr)
     return found
 
@@ -58,10 +63,10 @@ def races(count: int, folder: Path, seed: int) -> dict[str, Any]:
     """Let processes contend for a champion in a folder, and through gs:// behind faults."""
     (folder / "local").mkdir()
     (folder / "gs").mkdir()
-    found = {"local": asdict(race(str(folder / "store"), folder / "local", count, 5, seed))}
+    found = {"local": _plain(race(str(folder / "store"), folder / "local", count, 5, seed))}
     with bucket() as (url, root), FaultProxy(url, share=0.05, seed=seed) as proxy:
         os.environ["STORAGE_EMULATOR_HOST"] = proxy.url
-        found["gs"] = {**asdict(race(root, folder / "gs", count, 2, seed)), "faults": sum(proxy.done.values())}
+        found["gs"] = {**_plain(race(root, folder / "gs", count, 2, seed)), "faults": sum(proxy.done.values())}
     for name, one in found.items():
         print(f"races, {name}: linearizable {one['linearizable']}, {one['operations']} operations", file=sys.stderr)
     return found
@@ -69,14 +74,14 @@ def races(count: int, folder: Path, seed: int) -> dict[str, Any]:
 
 def kills(count: int, minutes: float | None, folder: Path, seed: int) -> dict[str, Any]:
     """Kill steps at random instants, until so many kills are counted or the time is up."""
-    return asdict(killed_runs(folder, count, seed, minutes=minutes, say=lambda line: print(line, file=sys.stderr)))
+    return _plain(killed_runs(folder, count, seed, minutes=minutes, say=lambda line: print(line, file=sys.stderr)))
 
 
 def disk(count: int, folder: Path, seed: int) -> dict[str, Any]:
     """Have the disk fail in the middle of runs."""
     if not can_mount(folder / "probe"):
         sys.exit("disk: mounting a small file system needs root. Name the other parts.")
-    return asdict(runs_on_a_failing_disk(folder, count, seed))
+    return _plain(runs_on_a_failing_disk(folder, count, seed))
 
 
 def fuzz(seconds: int, folder: Path, seed: int) -> dict[str, Any]:

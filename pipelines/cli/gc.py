@@ -23,6 +23,7 @@ def gc(
 
     Never the champion, what was champion before, or what a run in flight uses.
     """
+    from assay.errors import AssayError
     from assay.registry.garbage import find_cached, find_leftovers
     from assay.storage.open import open_store
     from pipelines.local.kept import find_steps, undisturbed
@@ -34,7 +35,7 @@ def gc(
             found += find_steps(folder, older_than)
         else:
             typer.echo(f"{runs}: a run is in flight here, so the outputs of its steps are left out", err=True)
-        terminal = console(markup=False)
+        terminal, stayed = console(markup=False), []
         for leftover in found:
             size = f"{leftover.size / MEBIBYTE:>10,.1f} MiB"
             terminal.print(
@@ -42,9 +43,14 @@ def gc(
                 soft_wrap=True,
             )
             if delete:
-                leftover.remove()
+                try:
+                    leftover.remove()
+                except AssayError as error:  # it is in use by now; the others can go all the same
+                    typer.echo(str(error), err=True)
+                    stayed.append(leftover)
+    found = [leftover for leftover in found if leftover not in stayed]
     total = sum(leftover.size for leftover in found) / MEBIBYTE
-    if not found:
+    if not found and not stayed:
         typer.echo(f"nothing is older than {older_than:g} days and without use")
     elif delete:
         typer.echo(f"removed {len(found)} things of {total:,.1f} MiB")

@@ -12,9 +12,11 @@ from typing import Any
 
 from assay.config import RunConfig
 from assay.errors import InputError
+from assay.observability.parent import HEARTBEAT_VARIABLE, heartbeat
 from assay.storage.cache import CACHE_VARIABLE
 
 RUN_LABEL = "assay.dev/run"
+HEARTBEAT_FILE = ".heartbeat"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class Containers:
     def runner(self, config: RunConfig, run_dir: Path, cache: Path, variables: dict[str, str]) -> Iterator[Any]:
         """Give Kubeflow's runner; containers that are left when the block ends are ended with it.
 
+        Where this process is killed, no block ends: its containers then miss its heartbeat, and end.
+
         Args:
             config: As in `of`.
             run_dir: The run's folder, in the folder of runs.
@@ -119,11 +123,17 @@ class Containers:
                 # A path that does not exist is for the step to report.
                 *(mount(path, read_only=True) for path in inputs if path.exists()),
             ],
-            environment={**variables, CACHE_VARIABLE: str(cache), "ASSAY_IMAGE": self.image},
+            environment={
+                **variables,
+                CACHE_VARIABLE: str(cache),
+                "ASSAY_IMAGE": self.image,
+                HEARTBEAT_VARIABLE: str(run_dir / HEARTBEAT_FILE),
+            },
             labels={RUN_LABEL: str(run_dir)},
         )
         try:
-            yield runner
+            with heartbeat(run_dir / HEARTBEAT_FILE):
+                yield runner
         finally:
             with contextlib.closing(docker.from_env()) as engine:
                 for container in engine.containers.list(filters={"label": f"{RUN_LABEL}={run_dir}"}):

@@ -16,6 +16,7 @@ from assay.registry.garbage import Leftover, find_cached, find_leftovers
 from assay.registry.versions import ModelRegistry
 from assay.storage.local import LocalStore
 from assay.storage.objects import ObjectStore
+from assay.training.lease import hold_lease
 
 DAY = 86_400.0
 
@@ -97,6 +98,17 @@ def test_kept_models_go_that_became_no_version_and_with_the_version_that_they_be
     assert find_leftovers(store, 30, later()) == []
     assert registry.fetch("v1", tmp_path / "cache").is_dir()
     assert len([name for name in store.list() if name.endswith("model.keras")]) == 1
+
+
+def test_checkpoints_that_a_training_holds_stay_whatever_their_age(store: ObjectStore) -> None:
+    store.write_bytes("checkpoints/0123/fit.npz", b"half a training")
+    (one,) = find_leftovers(store, 30, later())
+    with hold_lease(store.uri("checkpoints/0123")):
+        with pytest.raises(AssayError, match="a training holds these checkpoints now"):
+            one.remove()
+        assert store.exists("checkpoints/0123/fit.npz")
+    one.remove()
+    assert store.list("checkpoints") == []
 
 
 def test_a_version_that_becomes_champion_after_the_look_stays(tmp_path: Path, artifacts: list[Path]) -> None:
