@@ -24,9 +24,10 @@ _NEGATIVE = frozenset({
     "frisk", "godartad",
 })  # fmt: skip
 # Only where they are the whole name.
-_NEGATIVE_ALONE = frozenset(
-    {"other", "others", "rest", "well", "ok", "okay", "pass", "passed", "nothing", "health", "alive"}
-)
+_NEGATIVE_ALONE = frozenset({
+    "other", "others", "rest", "well", "ok", "okay", "pass", "passed", "nothing", "health", "alive", "nv", "nevus",
+    "naevus",
+})  # fmt: skip
 _NOT = ("non", "not", "no", "un", "n")
 _WITHOUT = ("free", "less", "negative", "neg")
 _GROUP_WORDS = frozenset({

@@ -13,9 +13,9 @@ PAIRS = [
     ("with_mask", "without_mask"), ("bösartig", "gutartig"), ("bad", "good"), ("REFERABLE", "NON_REFERABLE"),
     ("high_grade", "low_grade"), ("present", "absent"), ("defect", "ok none"), ("unhealthy", "healthy"), ("1", "-1"),
     ("demented", "nondemented"), ("Covid", "NonCOVID"), ("crack", "uncracked"), ("fire", "nofire"), ("IDC+", "IDC-"),
-    ("RG", "NRG"), ("sick", "well"), ("covid19", "other"), ("defect", "ok"), ("tb", "notb"), ("CD3+", "CD3-"),
-    ("not normal", "normal"),
-    ("Tumor", "Tumor-free"), ("Hernia", "No Finding"), ("class_1", "class_0"), ("malade", "sain"),
+    ("RG", "NRG"), ("sick", "well"), ("covid19", "other"), ("defect", "ok"), ("tb", "notb"), ("MEL", "NV"),
+    ("CD3+", "CD3-"), ("not normal", "normal"), ("Tumor", "Tumor-free"), ("Hernia", "No Finding"),
+    ("class_1", "class_0"), ("malade", "sain"),
 ]  # fmt: skip
 
 
@@ -26,7 +26,7 @@ def test_the_class_to_detect_is_the_one_that_is_no_absence(positive: str, negati
 
 
 @pytest.mark.parametrize(
-    "classes", [("cats", "dogs"), ("benign", "normal"), ("a", "b", "normal"), ("Cat", "Dog"), ("MEL", "NV"), ("N", "T")]
+    "classes", [("cats", "dogs"), ("benign", "normal"), ("a", "b", "normal"), ("Cat", "Dog"), ("N", "T")]
 )
 def test_without_a_hint_it_is_the_last(classes: tuple[str, ...]) -> None:
     assert default_positive(classes) == len(classes) - 1
