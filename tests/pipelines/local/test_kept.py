@@ -86,8 +86,8 @@ def test_a_step_whose_output_is_damaged_is_made_again_and_it_is_said(
 def test_the_names_of_the_steps_are_those_of_the_graphs_components() -> None:
     parts = [part for step in STEPS if step not in ALWAYS for part in PARTS.get(step, (step,))]
     found: set[str] = set()
-    for shards in (1, 2):
-        spec = build_training_pipeline(CANDIDATES, shards=shards).pipeline_spec
+    for options in ({"shards": 1}, {"shards": 2}, {"folds": 2}):
+        spec = build_training_pipeline(CANDIDATES, **options).pipeline_spec
         found |= set(spec.components)
     assert {f"comp-{part}" for part in parts} <= found
 
