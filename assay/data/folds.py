@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from assay.data.dataset import SPLITS, Array, Counts, Dataset, ShardedArray, Split
 from assay.data.missing import window_statistics
 from assay.data.shards import ChannelStatistics, SplitWriter, count_classes, write_description
-from assay.data.splitting import check_enough, split_groups
+from assay.data.splitting import FOLD, REMEMBERED, check_enough, split_groups
 from assay.errors import InputError
 from assay.hashing import hash_json
 from assay.storage.files import disk_errors, new_folder
@@ -24,7 +25,6 @@ from assay.storage.files import disk_errors, new_folder
 if TYPE_CHECKING:
     import pandas as pd
 
-FOLD = "fold"
 # Raised whenever the same dataset gives other folds than before.
 ALGORITHM = 1
 BLOCK_BYTES = 64 * 2**20
@@ -46,13 +46,21 @@ class FoldRows:
     test: Counts
 
 
-def assign_folds(table: pd.DataFrame, count: int, seed: int) -> Counts:
+def fold_names(count: int) -> tuple[str, ...]:
+    """Return what folds are called: fold 1, fold 2..."""
+    return tuple(f"fold {number + 1}" for number in range(count))
+
+
+def assign_folds(
+    table: pd.DataFrame, count: int, seed: int, remembered: npt.NDArray[np.object_] | None = None
+) -> Counts:
     """Give every row a fold; no group is in two, every class is in each, and folds are near the same size.
 
     Args:
         table: Columns label and group (N rows).
         count: How many folds, 2 or more.
         seed: Decides which groups go where.
+        remembered: object (N,), the name of the fold that each row's group had before, or "": it has it again.
 
     Returns:
         int64 (N,), 0 to ``count`` - 1.
@@ -60,14 +68,30 @@ def assign_folds(table: pd.DataFrame, count: int, seed: int) -> Counts:
     Raises:
         InputError: A class has too few groups: each fold tests one at least, and trains and validates on others.
     """
-    names = [f"fold {number + 1}" for number in range(count)]
+    names = fold_names(count)
     check_enough(table, names)
+    if remembered is not None:
+        table = table.assign(**{REMEMBERED: remembered})
     chosen = split_groups(table, dict.fromkeys(names, 1 / count), seed)
     folds = np.array([names.index(name) for name in chosen], np.int64)
+    check_folds(table, folds, count)
+    return folds
+
+
+def check_folds(table: pd.DataFrame, folds: Counts, count: int) -> None:
+    """Raise where folds of these rows (N,) cannot be trained and tested.
+
+    Raises:
+        InputError: A fold has no row of a class, or too few groups of it are left to train and to validate on.
+    """
     for number in range(count):
+        for label in sorted(set(table["label"]) - set(table["label"][folds == number])):
+            raise InputError(
+                f"fold {number + 1} has no image of class '{label}'. Set data.keep_splits to false once, which draws "
+                "folds and splits anew, or a larger data.limit_per_class."
+            )
         # With two folds and a class of two groups nothing of it is left to validate on.
         check_enough(table[folds != number], ["training", "validation"])
-    return folds
 
 
 def fold_rows(dataset: Dataset, number: int) -> FoldRows:

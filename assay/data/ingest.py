@@ -14,7 +14,7 @@ import pandas as pd
 
 from assay.config import DataConfig
 from assay.data.checks import refusals, summarise_reasons
-from assay.data.kept import Held, hold_splits
+from assay.data.kept import Held, hold_folds, hold_splits
 from assay.data.quality import write_quality
 from assay.data.snapshot import Snapshot, fingerprint
 from assay.data.summary import summarise
@@ -44,7 +44,9 @@ class IngestResult:
     metrics: dict[str, float]
 
 
-def ingest(data: DataConfig, storage_root: str, work_dir: Path, *, name: str = "", seed: int = 0) -> IngestResult:
+def ingest(
+    data: DataConfig, storage_root: str, work_dir: Path, *, name: str = "", seed: int = 0, folds: int = 0
+) -> IngestResult:
     """Read the source and write its snapshot, whole or not at all.
 
     Args:
@@ -54,6 +56,7 @@ def ingest(data: DataConfig, storage_root: str, work_dir: Path, *, name: str = "
         name: The model's: groups stay in the splits that earlier snapshots of this name gave them. Empty: there are
             none, and splits follow from data, config and seed alone.
         seed: Of the splits, as for `assay.data.preprocess.preprocess`.
+        folds: Number of folds for cross-validation, which are kept as the splits are; 0: none.
 
     Raises:
         InputError: The source is missing, empty, contradicts itself, has too many unusable files, fewer than
@@ -71,6 +74,9 @@ def ingest(data: DataConfig, storage_root: str, work_dir: Path, *, name: str = "
     held = Held(found.table, (), {})
     if name:
         held = hold_splits(open_store(storage_root), name, found.table, data, seed)
+        if folds:
+            crossed = hold_folds(open_store(storage_root), name, held.table, folds, data, seed)
+            held = Held(crossed.table, (*held.notes, *crossed.notes), held.metrics)
     key = fingerprint(held.table, data.kind)
     remote = is_remote(storage_root)
     target = (work_dir if remote else Path(storage_root).resolve() / "snapshots") / key

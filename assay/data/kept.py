@@ -23,7 +23,8 @@ import numpy.typing as npt
 
 from assay.config import DataConfig
 from assay.data.dataset import SPLITS
-from assay.data.splitting import KEPT, draw_splits
+from assay.data.folds import assign_folds, fold_names
+from assay.data.splitting import FOLD, KEPT, draw_splits
 from assay.errors import AssayError, InputError
 from assay.storage.files import ObjectNotFound, read_errors
 from assay.storage.objects import GenerationMismatch, ObjectStore
@@ -48,24 +49,27 @@ class KeptSplits:
         keys: uint64 (N,), sorted: 64 bits of hash of contents and of the names of groups.
         splits: uint8 (N,), index into `SPLITS` of each.
         settings: Seed, fractions and group column of the last snapshot.
+        names: What ``splits`` counts: the splits, or folds.
     """
 
     keys: npt.NDArray[np.uint64]
     splits: npt.NDArray[np.uint8]
     settings: dict[str, Any]
+    names: tuple[str, ...] = SPLITS
 
     @classmethod
-    def nothing(cls) -> KeptSplits:
+    def nothing(cls, names: tuple[str, ...] = SPLITS) -> KeptSplits:
         """Return what is known before the first snapshot."""
-        return cls(np.zeros(0, np.uint64), np.zeros(0, np.uint8), {})
+        return cls(np.zeros(0, np.uint64), np.zeros(0, np.uint8), {}, names)
 
     @classmethod
-    def parse(cls, data: bytes, origin: str) -> KeptSplits:
+    def parse(cls, data: bytes, origin: str, names: tuple[str, ...] = SPLITS) -> KeptSplits:
         """Read what `to_bytes` wrote.
 
         Args:
             data: The object.
             origin: Its address, for the error.
+            names: Of the splits or folds.
 
         Raises:
             InputError: It is damaged.
@@ -73,9 +77,9 @@ class KeptSplits:
         way_out = f"Restore the object; removing it draws the splits anew, as {_ANEW.partition('=')[0]}=false does."
         with read_errors(origin, way_out), np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             keys, splits = arrays["keys"].astype(np.uint64), arrays["splits"].astype(np.uint8)
-            if keys.shape != splits.shape or (splits >= len(SPLITS)).any():
+            if keys.shape != splits.shape or (splits >= len(names)).any():
                 raise ValueError("its arrays do not fit each other")
-            return cls(keys, splits, json.loads(str(arrays["settings"])))
+            return cls(keys, splits, json.loads(str(arrays["settings"])), names)
 
     def to_bytes(self) -> bytes:
         """Return all of it as one ``.npz`` file."""
@@ -93,7 +97,7 @@ class KeptSplits:
         Returns:
             object (N,).
         """
-        names = np.array(["", *SPLITS], dtype=object)
+        names = np.array(["", *self.names], dtype=object)
         by_content = self._find(_of_contents(table["sha256"]))
         by_group = np.where(table["given_group"] != "", self._find(_of_groups(table["given_group"])), 0)
         return names[np.where(by_content > 0, by_content, by_group)]
@@ -105,13 +109,13 @@ class KeptSplits:
             table: Columns sha256, given_group and split.
             settings: Those that the table was split by.
         """
-        sides = table["split"].map({name: number for number, name in enumerate(SPLITS)}).to_numpy(np.uint8)
+        sides = table["split"].map({name: number for number, name in enumerate(self.names)}).to_numpy(np.uint8)
         named = (table["given_group"] != "").to_numpy()
         keys = np.concatenate([self.keys, _of_groups(table["given_group"][named]), _of_contents(table["sha256"])])
         splits = np.concatenate([self.splits, sides[named], sides])
         # The last of equal keys counts.
         keys, at = np.unique(keys[::-1], return_index=True)
-        return KeptSplits(keys, splits[::-1][at], dict(settings))
+        return KeptSplits(keys, splits[::-1][at], dict(settings), self.names)
 
     def same_as(self, other: KeptSplits) -> bool:
         """Return whether nothing differs."""
@@ -186,6 +190,55 @@ def hold_splits(store: ObjectStore, name: str, table: pd.DataFrame, data: DataCo
     raise AssayError(f"{store.uri(at)}: {_ATTEMPTS} times another ingest of {name} came between. Run ingest again.")
 
 
+def hold_folds(store: ObjectStore, name: str, table: pd.DataFrame, count: int, data: DataConfig, seed: int) -> Held:
+    """Give the groups of a table the folds of earlier snapshots of a model's data, place the others, and keep all.
+
+    A set of duplicates may join groups of different folds: all of it goes to the fold that most of its images had.
+
+    Args:
+        store: Where they are kept.
+        name: The model's.
+        table: Columns id, label, group, given_group and sha256.
+        count: How many folds, 2 or more; folds of another number are kept apart.
+        data: Whether splits are kept at all (`DataConfig.keep_splits`).
+        seed: Of what is placed.
+
+    Returns:
+        The table, with the column `FOLD` where the folds are not those that the seed alone would give.
+
+    Raises:
+        InputError: A class has too few groups.
+        AssayError: Other ingests of this name came between again and again.
+    """
+    at, names = f"{FOLDER}/{name}/{count}-folds.npz", fold_names(count)
+    drawn = assign_folds(table, count, seed)
+    for _ in range(_ATTEMPTS):
+        before, generation = _read(store, at, names)
+        known = before if data.keep_splits else KeptSplits.nothing(names)
+        remembered = _of_most(known.of(table), table["group"])
+        kept = len(set(table["group"][remembered != ""]))
+        folds = assign_folds(table, count, seed, remembered) if kept else drawn
+        after = known.with_table(table.assign(split=np.array(names, dtype=object)[folds]), {"seed": seed})
+        if not after.same_as(before):
+            try:
+                store.write_bytes(at, after.to_bytes(), if_generation=generation)
+            except GenerationMismatch:
+                continue  # as in `hold_splits`
+        notes = (f"{kept:,} of {table['group'].nunique():,} groups have the fold of earlier snapshots of {name}",)
+        same = np.array_equal(folds, drawn)
+        return Held(table if same else table.assign(**{FOLD: folds}), notes if kept else (), {})
+    raise AssayError(f"{store.uri(at)}: {_ATTEMPTS} times another ingest of {name} came between. Run ingest again.")
+
+
+def _of_most(remembered: npt.NDArray[np.object_], groups: pd.Series[str]) -> npt.NDArray[np.object_]:
+    """Return for each row the fold that most rows of its group had, "" where none had one."""
+    import pandas as pd
+
+    had = pd.DataFrame({"group": groups.to_numpy(), "fold": remembered}).query("fold != ''")
+    most = had.groupby("group")["fold"].agg(lambda folds: folds.mode().iloc[0])
+    return groups.map(most).fillna("").to_numpy(object)
+
+
 def _hold(
     name: str, known: KeptSplits, table: pd.DataFrame, drawn: pd.DataFrame, data: DataConfig, seed: int
 ) -> tuple[Held, pd.DataFrame]:
@@ -226,12 +279,12 @@ def _changed(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> li
     return [f"{', '.join(differ)}: the splits of {name} stay as they are; {_ANEW}"]
 
 
-def _read(store: ObjectStore, at: str) -> tuple[KeptSplits, int]:
+def _read(store: ObjectStore, at: str, names: tuple[str, ...] = SPLITS) -> tuple[KeptSplits, int]:
     try:
         found = store.read(at)
     except ObjectNotFound:
-        return KeptSplits.nothing(), 0
-    return KeptSplits.parse(found.data, store.uri(at)), found.generation
+        return KeptSplits.nothing(names), 0
+    return KeptSplits.parse(found.data, store.uri(at), names), found.generation
 
 
 def _of_contents(values: Iterable[str]) -> npt.NDArray[np.uint64]:

@@ -15,11 +15,11 @@ import numpy as np
 from assay.config import DataConfig
 from assay.data.classes import positive_index
 from assay.data.dataset import SPLITS, Labels
-from assay.data.folds import FOLD, assign_folds
+from assay.data.folds import assign_folds, check_folds
 from assay.data.shards import count_classes
 from assay.data.sizes import target_size
 from assay.data.snapshot import Snapshot, fingerprint
-from assay.data.splitting import assign_splits
+from assay.data.splitting import FOLD, assign_splits
 from assay.errors import InputError
 from assay.hashing import hash_json
 from assay.observability.progress import log
@@ -98,7 +98,10 @@ def make_plan(data: DataConfig, snapshot_dir: Path | str, seed: int, folds: int 
     assigned = assign_splits(table, data, seed)
     rows_of_all, notes, columns = assigned.table, [*assigned.notes], RECORD_COLUMNS
     if folds:
-        rows_of_all = rows_of_all.assign(**{FOLD: assign_folds(rows_of_all, folds, seed)})
+        if FOLD in rows_of_all and rows_of_all[FOLD].max() < folds:
+            check_folds(rows_of_all, rows_of_all[FOLD].to_numpy(np.int64), folds)
+        else:
+            rows_of_all = rows_of_all.assign(**{FOLD: assign_folds(rows_of_all, folds, seed)})
         columns = [*RECORD_COLUMNS, FOLD]
         if (table["split"] != "").any():
             notes.append(

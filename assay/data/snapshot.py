@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from assay.data.sources.base import Entry
-from assay.data.splitting import KEPT
+from assay.data.splitting import FOLD, KEPT
 from assay.errors import InputError
 from assay.hashing import hash_json
 from assay.storage.files import read_errors
@@ -19,7 +19,7 @@ from assay.storage.seals import damaged, is_intact, seal_of, sealed
 
 SCHEMA_VERSION = 1
 RECORDS_FILE = "records.parquet"
-# A table may have the column `assay.data.splitting.KEPT`, too.
+# A table may have the columns `KEPT` and `FOLD` of `assay.data.splitting`, too.
 COLUMNS = ("id", "uri", "label", "split", "group", "sha256", "size", "width", "height", "mode")
 IDENTITY = ("id", "label", "split", "group", "sha256")
 
@@ -86,7 +86,7 @@ class Snapshot:
         is a group of its own; duplicates share one), sha256, size (bytes), width and height (pixels; for
         sensors: channels and time steps), mode (Pillow's name of the colour mode, or the dtype). Where splits of
         earlier snapshots are kept, so that they are not those that a seed alone would give: kept (the split of each
-        example, "" where it is left out).
+        example, "" where it is left out) and, likewise for folds, fold (from 0).
         """
         file = self.root / RECORDS_FILE
         harm = damaged(self.root, {RECORDS_FILE: self.seal}) if self.seal is not None else None
@@ -102,7 +102,7 @@ class Snapshot:
 
     def write(self, table: pd.DataFrame) -> None:
         """Write snapshot.json and records.parquet into ``root``, which exists."""
-        columns = [*COLUMNS, *([KEPT] if KEPT in table else [])]
+        columns = [*COLUMNS, *(name for name in (KEPT, FOLD) if name in table)]
         table[columns].to_parquet(self.root / RECORDS_FILE, index=False)
         described = {
             "schema_version": SCHEMA_VERSION,
@@ -120,12 +120,12 @@ class Snapshot:
 def fingerprint(table: pd.DataFrame, kind: str) -> str:
     """Return the SHA-256 (hex) over the sorted (id, label, split, group, sha256) of all examples, and the kind.
 
-    Splits kept from earlier snapshots count, too, where the table has them.
+    Splits and folds kept from earlier snapshots count, too, where the table has them.
 
     Args:
         table: One row an example, with those columns.
         kind: ``image`` or ``sensor``.
     """
-    columns = [*IDENTITY, *([KEPT] if KEPT in table else [])]
+    columns = [*IDENTITY, *(name for name in (KEPT, FOLD) if name in table)]
     rows = sorted(zip(*(table[name].tolist() for name in columns), strict=True))
     return hash_json({"kind": kind, "rows": rows})

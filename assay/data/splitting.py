@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 # Column of a snapshot's table: the split of each row where earlier snapshots decide it, "" where a row is left out.
 KEPT = "kept"
-_REMEMBERED = "remembered"
+# Column of a table that is split: the split or fold that a row had before, "" where it had none.
+REMEMBERED = "remembered"
+# Column of a table with folds: the fold of each row, from 0.
+FOLD = "fold"
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def draw_splits(
         InputError: As in `assign_splits`.
     """
     if remembered is not None:
-        table = table.assign(**{_REMEMBERED: remembered})
+        table = table.assign(**{REMEMBERED: remembered})
     table = _mixed(table, seed)
     notes: list[str] = []
     split = _unite_groups(table, notes)
@@ -118,18 +121,18 @@ def draw_splits(
         if given:
             notes.append(f"the source gives no {' and no '.join(missing)} split: taken from train by whole groups")
     _check_classes(table, kept=remembered is not None)
-    return Assignment(table.drop(columns=_REMEMBERED, errors="ignore"), tuple(notes))
+    return Assignment(table.drop(columns=REMEMBERED, errors="ignore"), tuple(notes))
 
 
 def _leave_out(
     table: pd.DataFrame, pool: npt.NDArray[np.bool_], splits: Sequence[str], notes: list[str]
 ) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
     """Give each group of the pool one remembered split, and leave out the rows that had another."""
-    rank = table[_REMEMBERED].map({name: number for number, name in enumerate(splits)}).where(pool)
+    rank = table[REMEMBERED].map({name: number for number, name in enumerate(splits)}).where(pool)
     last = rank.groupby(table["group"]).transform("max")
     stays = (rank.isna() | (rank == last)).to_numpy()
     names = np.array([*splits, ""], dtype=object)
-    table = table.assign(**{_REMEMBERED: names[last.fillna(len(splits)).astype(int)]})
+    table = table.assign(**{REMEMBERED: names[last.fillna(len(splits)).astype(int)]})
     if not stays.all():
         notes.append(_left_out(int((~stays).sum())))
     return table[stays].reset_index(drop=True), pool[stays]
@@ -246,8 +249,8 @@ def split_groups(table: pd.DataFrame, fractions: Mapping[str, float], seed: int)
     chosen = np.zeros(len(counts), np.int64)
     held = np.zeros(len(counts), bool)
     filled = np.zeros(targets.shape, np.int64)
-    if _REMEMBERED in table:
-        before = table[_REMEMBERED].map({name: number for number, name in enumerate(names)}).fillna(-1).astype(int)
+    if REMEMBERED in table:
+        before = table[REMEMBERED].map({name: number for number, name in enumerate(names)}).fillna(-1).astype(int)
         chosen[group_index] = np.maximum(before, 0)
         held[group_index] = before >= 0
         np.add.at(filled, chosen[held], counts[held])

@@ -24,6 +24,7 @@ def ingest(
     config_fingerprint: str,
     skip_unchanged: bool,
     quality_path: str,
+    folds: int = 0,
 ) -> StepRecord:
     """Read the source; give the snapshot's URI, or an empty value where a model was trained from just this before.
 
@@ -35,6 +36,7 @@ def ingest(
         config_fingerprint: Of `assay.registry.trained.config_fingerprint`.
         skip_unchanged: Give an empty value where neither data nor config nor code have changed.
         quality_path: Gets the report on the data.
+        folds: For a cross-validation: each group keeps its fold, too; 0: none.
     """
     from assay.data.ingest import ingest as run
     from assay.registry.trained import what_changed
@@ -43,7 +45,8 @@ def ingest(
     with step("ingest") as record:
         config = parse(DataConfig, data)
         record.metadata["data"] = config.fingerprint()
-        result = run(config, storage_root, Path(quality_path).parent / "snapshot", name=name, seed=int(seed))
+        place = Path(quality_path).parent / "snapshot"
+        result = run(config, storage_root, place, name=name, seed=int(seed), folds=int(folds))
         shutil.copyfile(result.snapshot_dir / "quality.html", quality_path)
         record.metrics.update(result.metrics)
         record.metadata.update(snapshot=result.snapshot_uri, snapshot_fingerprint=result.fingerprint)

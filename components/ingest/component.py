@@ -14,6 +14,7 @@ def ingest(
     config_fingerprint: str,
     skip_unchanged: bool,
     quality: dsl.Output[dsl.HTML],
+    folds: int = 0,
 ) -> str:
     """Give the snapshot's URI, or an empty string where nothing has changed since an earlier training."""
     from assay import steps
@@ -26,6 +27,7 @@ def ingest(
         config_fingerprint=config_fingerprint,
         skip_unchanged=skip_unchanged,
         quality_path=quality.path,
+        folds=folds,
     )
     quality.metadata.update(record.described)
     return record.value

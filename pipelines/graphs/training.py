@@ -173,6 +173,7 @@ def build_training_pipeline(
                 seed=seed,
                 config_fingerprint=system_config,
                 skip_unchanged=skip_unchanged,
+                **({"folds": folds} if folds else {}),
             )
             # Never cached: only a look at the source tells whether it has changed.
             snapshot = placed("ingest", found).set_caching_options(False).outputs["Output"]

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from assay.config import DataConfig
 from assay.data.dataset import Dataset
-from assay.data.folds import FOLD, assign_folds, fold_rows, write_fold
+from assay.data.folds import assign_folds, fold_rows, write_fold
 from assay.data.ingest import ingest
 from assay.data.preprocess import merge_shards, preprocess, preprocess_shard
 from assay.data.shards import write_dataset
+from assay.data.splitting import FOLD
 from assay.errors import InputError
 
 SOURCE = "demo://tissue?images=90&size=16&slides=18&difficulty=0&seed=3"

@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 
 from assay.config import DataConfig
+from assay.data.folds import assign_folds
 from assay.data.ingest import IngestResult, ingest
-from assay.data.kept import FOLDER, Held, KeptSplits, hold_splits
+from assay.data.kept import FOLDER, Held, KeptSplits, hold_folds, hold_splits
 from assay.data.plan import make_plan
 from assay.data.snapshot import Snapshot, fingerprint
-from assay.data.splitting import KEPT, assign_splits
+from assay.data.splitting import FOLD, KEPT, assign_splits
 from assay.errors import InputError
 from assay.storage.local import LocalStore
 from assay.storage.objects import ObjectStore
@@ -266,3 +267,54 @@ def test_a_grown_source_is_ingested_and_preprocessed_with_the_splits_of_before(
     third, other_seed = run(seed=5)
     assert other_seed == after
     assert third.fingerprint == second.fingerprint or KEPT in Snapshot.open(third.snapshot_dir).table
+
+
+def folds(held: Held, count: int = 5, seed: int = 0) -> dict[str, int]:
+    """The fold of each image, as preprocess takes it from what ingest has written."""
+    found = held.table[FOLD] if FOLD in held.table else assign_folds(held.table, count, seed)
+    return dict(zip(held.table["id"], np.asarray(found).tolist(), strict=True))
+
+
+def test_no_group_changes_its_fold_in_growing_snapshots_and_folds_stay_even(tmp_path: Path) -> None:
+    store, random = LocalStore(tmp_path), np.random.default_rng(0)
+    rows: list[Row] = []
+    before: dict[str, int] = {}
+    for step in range(15):
+        first = len({group for _, group, _ in rows})
+        for group in range(first, first + (40 if step == 0 else int(random.integers(1, 4)))):
+            label = "ab"[int(random.random() < 0.3)]
+            rows += [(f"p{group}-{i}", f"p{group}", label) for i in range(random.integers(1, 6))]
+        now = folds(hold_folds(store, "tiny", frame(rows), 5, DATA, 0))
+        assert {name: now[name] for name in before} == before
+        sizes = np.bincount(list(now.values()), minlength=5) / len(now)
+        assert np.abs(sizes - 0.2).max() < 0.04
+        before = now
+
+
+def test_folds_of_another_number_are_others_and_duplicates_follow_the_most(store: ObjectStore) -> None:
+    table = frame(patients(0, 30))
+    five = folds(hold_folds(store, "tiny", table, 5, DATA, 0))
+    assert FOLD not in hold_folds(store, "tiny", table, 5, DATA, 0).table
+    three = hold_folds(store, "tiny", table, 3, DATA, 0)
+    assert set(folds(three, 3).values()) == {0, 1, 2}
+    # One image of a patient turns out to be of another's set of duplicates, in another fold.
+    other = next(p for p in range(2, 30, 2) if five[f"p{p}-0"] != five["p0-0"])
+    table["group"] = table["group"].where(table["id"] != f"p{other}-0", "p0")
+    joined = folds(hold_folds(store, "tiny", table, 5, DATA, 0))
+    assert joined[f"p{other}-0"] == five["p0-0"]
+    assert joined[f"p{other}-1"] == five[f"p{other}-1"]
+    anew = hold_folds(store, "tiny", table, 5, DataConfig(keep_splits=False), 1)
+    assert folds(anew, seed=1) != joined
+
+
+def test_a_grown_source_is_ingested_and_preprocessed_with_the_folds_of_before(tmp_path: Path) -> None:
+    root = str(tmp_path / "store")
+    found = {}
+    for images, slides in ((60, 12), (75, 15)):
+        data = DataConfig(source=f"demo://tissue?images={images}&size=16&slides={slides}&difficulty=0&seed=0")
+        snapshot = ingest(data, root, tmp_path, name="tiny", folds=3).snapshot_uri
+        records = pd.concat(list(make_plan(data, snapshot, 0, 3).records.values()))
+        found[images] = dict(zip(records["sha256"], records[FOLD], strict=True))
+    common = set(found[60]) & set(found[75])
+    assert common
+    assert {name: found[75][name] for name in common} == {name: found[60][name] for name in common}

@@ -65,8 +65,8 @@ def test_folds_hand_on_addresses(graph: Graph) -> None:
 def test_kubeflow_reads_the_graph_and_finds_every_input(graph: Graph) -> None:
     graph.parsed()
     assert undeclared_inputs(graph.spec) == []
-    folds = graph.tasks["preprocess"]["inputs"]["parameters"]["folds"]
-    assert folds == {"runtimeValue": {"constant": FOLDS}}
+    for step in ("ingest", "preprocess"):
+        assert graph.tasks[step]["inputs"]["parameters"]["folds"] == {"runtimeValue": {"constant": FOLDS}}
 
 
 @pytest.mark.parametrize("options", [{"shards": 2}, {"skip_unchanged": True}])
@@ -79,7 +79,7 @@ def test_folds_go_with_parallel_preprocessing_and_with_schedules(compile_graph: 
 
 def test_a_single_split_has_no_folds(cluster_graph: Graph) -> None:
     assert not loops(cluster_graph)
-    assert "folds" not in cluster_graph.tasks["preprocess"]["inputs"]["parameters"]
+    assert not [name for name, task in cluster_graph.tasks.items() if "folds" in task["inputs"].get("parameters", {})]
 
 
 def test_a_run_tells_its_folds_and_gives_them_back() -> None:
