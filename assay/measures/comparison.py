@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from assay.measures.delong import delong, two_sided_p
+from assay.measures.delong import delong, two_sided_p, upper_tail
 from assay.measures.interval import Interval
 from assay.measures.intervals import Resampler, percentile_interval
 from assay.measures.metrics import METRICS, Scored, point_metrics
@@ -49,7 +48,7 @@ def mcnemar(
     units = np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]
     sums = np.bincount(units, gains.astype(np.float64) - losses)
     gained, error = float(sums.sum()), float(np.sqrt(np.square(sums).sum()))
-    return two_sided_p(gained, error) if alternative == "two-sided" else _upper_tail(gained / error)
+    return two_sided_p(gained, error) if alternative == "two-sided" else upper_tail(gained / error)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -75,8 +74,9 @@ class PairedDifference:
     Attributes:
         metric: A name of ``METRICS``.
         difference: Better is positive: for errors such as ``brier`` the sign is turned.
-        interval: Percentiles of the paired bootstrap.
-        p_value: Two-sided, of no difference: DeLong for auc, McNemar for accuracy, else the paired bootstrap.
+        interval: Of the same test as the p-values; of McNemar's percentiles of the paired bootstrap.
+        p_value: Two-sided, of no difference: DeLong for auc, McNemar (with a margin a paired t) for accuracy, else the
+            paired bootstrap.
         p_better: One-sided, of being better by no more than ``margin``.
         margin: In units of the metric.
         test: What gave the p-values.
@@ -135,21 +135,43 @@ def compare_samples(
         errors = delong(first.labels == first.positive_index, scores, within)
         gap, error = errors.difference(0, 1)
         if not math.isnan(error):
-            p_value, test = two_sided_p(gap, error), "DeLong" if within is None else "DeLong by groups"
-            p_better = _upper_tail((gap - margin) / error) if error > 1e-12 else float(gap <= margin)
+            test = "DeLong" if within is None else "DeLong by groups"
+            p_value, p_better, interval = _by_student(gap, error, errors.freedom, confidence, margin, test)
     elif metric == "accuracy":
         right = [model.labels == model.predicted for model in (first, second)]
-        p_value, test = mcnemar(right[0], right[1], within), "McNemar" if within is None else "McNemar by groups"
         if margin == 0:
+            p_value, test = mcnemar(right[0], right[1], within), "McNemar" if within is None else "McNemar by groups"
             p_better = mcnemar(right[0], right[1], within, "greater")
         else:
-            # McNemar's test knows no margin: the bootstrap answers for it, and is named.
-            test = f"paired {resampler.method}"
+            # McNemar's test knows no margin.
+            test = "paired t" if within is None else "paired t by groups"
+            error, freedom = _error_of_mean(right[0].astype(np.float64) - right[1], within)
+            p_value, p_better, interval = _by_student(difference, error, freedom, confidence, margin, test)
     return PairedDifference(metric, difference, interval, p_value, p_better, margin, test)
 
 
-def _upper_tail(z: float) -> float:
-    return 1 - NormalDist().cdf(z)
+def _by_student(
+    gap: float, error: float, freedom: float, confidence: float, margin: float, test: str
+) -> tuple[float, float, Interval]:
+    """Return two-sided p-value, one-sided one of a margin, and the interval, all from one standard error."""
+    from scipy.stats import norm, t
+
+    if error < 1e-12:
+        return two_sided_p(gap, error), float(gap <= margin), Interval(gap, gap, test)
+    level = 0.5 + confidence / 2
+    reach = error * float(norm.ppf(level) if math.isinf(freedom) else t.ppf(level, freedom))
+    interval = Interval(max(-1.0, gap - reach), min(1.0, gap + reach), test)
+    return two_sided_p(gap, error, freedom), upper_tail((gap - margin) / error, freedom), interval
+
+
+def _error_of_mean(values: Floats, groups: npt.NDArray[Any] | None) -> tuple[float, float]:
+    """Return the standard error of a mean over cases, by groups where there are, and its degrees of freedom."""
+    units = np.arange(len(values)) if groups is None else np.unique(groups.astype(str), return_inverse=True)[1]
+    count = int(units.max()) + 1
+    if count < 2:
+        return 0.0, 1.0
+    sums = np.bincount(units, values - values.mean())
+    return math.sqrt(count / (count - 1) * float(sums @ sums)) / len(values), count - 1
 
 
 def _one_sided_bootstrap_p(samples: Floats, margin: float) -> float:

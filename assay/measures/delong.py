@@ -19,10 +19,12 @@ class DeLong:
     Attributes:
         aucs: float64 (M,).
         covariance: float64 (M, M); nan where a class holds fewer than two independent units.
+        freedom: Degrees of freedom of the covariance: with groups those of the scarcer class less 1, else infinite.
     """
 
     aucs: Floats
     covariance: Floats
+    freedom: float = math.inf
 
     def difference(self, first: int, second: int) -> tuple[float, float]:
         """Return AUC(first) - AUC(second) and its standard error."""
@@ -35,16 +37,23 @@ class DeLong:
     def p_value(self, first: int, second: int) -> float:
         """Return the two-sided p-value of equal AUCs; 1 for models that agree exactly, nan where undefined."""
         difference, error = self.difference(first, second)
-        return two_sided_p(difference, error)
+        return two_sided_p(difference, error, self.freedom)
 
 
-def two_sided_p(difference: float, error: float) -> float:
-    """Return the normal p-value of a difference with this standard error; 1 where both are 0."""
+def two_sided_p(difference: float, error: float, freedom: float = math.inf) -> float:
+    """Return the p-value of a difference with this standard error, by Student's t; 1 where both are 0."""
     if math.isnan(difference) or math.isnan(error):
         return float("nan")
     if error < 1e-12:
         return 1.0 if abs(difference) < 1e-12 else 0.0
-    return math.erfc(abs(difference) / error / math.sqrt(2))
+    return min(1.0, 2 * upper_tail(abs(difference) / error, freedom))
+
+
+def upper_tail(value: float, freedom: float = math.inf) -> float:
+    """Return the chance that Student's t is above a value; without a limit of freedom the normal distribution's."""
+    from scipy.stats import norm, t
+
+    return float(norm.sf(value) if math.isinf(freedom) else t.sf(value, freedom))
 
 
 def delong(positive: Mask, scores: npt.NDArray[Any], groups: npt.NDArray[Any] | None = None) -> DeLong:
@@ -83,7 +92,7 @@ def delong(positive: Mask, scores: npt.NDArray[Any], groups: npt.NDArray[Any] | 
     if groups is not None:
         cross = count / (count - 1) * (first @ second.T) / (positives * negatives)
         covariance += cross + cross.T
-    return DeLong(aucs, covariance)
+    return DeLong(aucs, covariance, math.inf if groups is None else min(with_positives, with_negatives) - 1)
 
 
 def placements(positive: Mask, scores: npt.NDArray[Any]) -> tuple[Floats, Floats]:

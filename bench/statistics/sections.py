@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
+from bench.statistics.learning import stopped_in
 from bench.statistics.page import coverage_page, promotion_page, table
 from bench.statistics.probabilities import METHODS, calibration_gap, missed_targets, offset_gains
 from bench.statistics.simulate import cells, coverage, false_promotions, power
@@ -114,6 +115,27 @@ def _sweeps(rounds: int, pool: ProcessPoolExecutor) -> str:
     )
 
 
+def _learning(rounds: int, pool: ProcessPoolExecutor) -> str:
+    kinds = [(share, learnable) for share in (0.01, 0.02, 0.05) for learnable in (True, False)]
+    runs = max(1, rounds // 5)
+    rows = []
+    for share, learnable in kinds:
+        ended = list(pool.map(partial(stopped_in, prevalence=share, learnable=learnable), range(runs), chunksize=10))
+        stopped = sum(epoch is not None for epoch in ended)
+        rows.append([f"{share:.0%}", "something to learn" if learnable else "shuffled", f"{stopped} of {runs}"])
+    return "\n".join(
+        [
+            "## Runs stopped because they do not learn",
+            "",
+            "Logistic regression by gradient steps, 16 epochs, 1,000 validation cases, the best possible AUC .86; "
+            "target: none that learns, all on shuffled labels. Those that are not stopped rank by luck as well as a "
+            "run that learns: ten positive cases cannot tell them apart.",
+            "",
+            *table(["positives", "labels", "stopped"], rows),
+        ]
+    )
+
+
 SECTIONS: dict[str, Callable[[int, ProcessPoolExecutor], str]] = {
     "coverage": _coverage,
     "promotion": _promotion,
@@ -121,4 +143,5 @@ SECTIONS: dict[str, Callable[[int, ProcessPoolExecutor], str]] = {
     "thresholds": _thresholds,
     "offsets": _offsets,
     "sweeps": _sweeps,
+    "learning": _learning,
 }

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import norm, ttest_1samp
 
 from assay.measures.comparison import compare_samples, holm, mcnemar
 from assay.measures.delong import delong
@@ -202,5 +203,22 @@ def test_a_margin_on_accuracy_is_answered_by_the_test_that_is_named():
     right = [model.labels == model.predicted for model in models]
     assert compare(0.0).test == "McNemar"
     assert compare(0.0).p_better == mcnemar(*right, alternative="greater")
-    assert compare(0.02).test == "paired bootstrap"
-    assert compare(0.02).p_better > compare(0.0).p_better
+    with_margin, ahead = compare(0.02), right[0].astype(float) - right[1]
+    assert with_margin.test == with_margin.interval.method == "paired t"
+    assert with_margin.p_better == pytest.approx(ttest_1samp(ahead, 0.02, alternative="greater").pvalue)
+    assert with_margin.p_value == pytest.approx(ttest_1samp(ahead, 0.0).pvalue)
+    assert with_margin.interval.low == pytest.approx(ttest_1samp(ahead, 0.0).confidence_interval(0.95).low)
+
+
+def test_few_groups_make_delong_ask_for_more():
+    """Of two equal models on six groups the normal quantile rejects in 15 % and more at a level of 5 %."""
+    by_student, by_normal = [], []
+    for seed in range(120):
+        generator = np.random.default_rng(seed)
+        groups, positive = np.repeat(np.arange(6), 20), np.arange(120) % 2 == 1
+        effects = generator.normal(size=(2, 6))[:, groups] * (positive - 0.5) * 2
+        found = delong(positive, positive + effects + generator.normal(size=(2, 120)), groups)
+        by_student.append(found.p_value(0, 1) <= 0.05)
+        by_normal.append(2 * norm.sf(abs(np.divide(*found.difference(0, 1)))) <= 0.05)
+    assert found.freedom == 5
+    assert np.mean(by_student) <= 0.1 < np.mean(by_normal)
