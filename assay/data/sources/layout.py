@@ -179,7 +179,10 @@ def _refuse_splits_within(root: str, folders: Folders) -> None:
 
 def _refuse_masks(root: str, folders: Folders) -> None:
     """Raise where one folder holds the images and the others their masks."""
-    kinds = {top: "".join(words_of(top)) for top in folders.files}
+    own = {top: words_of(top) for top in folders.files}
+    common = set.intersection(*map(set, own.values())) if len(own) > 1 else set()
+    # train_images and train_masks; train and train_masks.
+    kinds = {top: "".join(word for word in words if word not in common) or "images" for top, words in own.items()}
     pictures = [top for top, plain in kinds.items() if plain in _PICTURES]
     masks = [top for top, plain in kinds.items() if plain in _MASKS or plain.endswith(("mask", "masks"))]
     if pictures and masks and len(pictures) + len(masks) == len(kinds) and not (len(kinds) == 2 and "x" in kinds):
@@ -209,7 +212,9 @@ def _refuse_equal(root: str, folders: Folders) -> None:
     inner = sorted(folders.inside[tops[0]])
     # Numbers are batches as well as classes; nought and one are classes.
     neutral = all(is_neutral(name) for name in inner) and set(inner) != {"0", "1"}
-    if neutral or any(is_negative(top) or _is_finding(top) for top in tops):
+    # Numbers count folders (fold_0, fold_1; patients 1, 2, 3), but for nought and one.
+    words = tops if set(tops) == {"0", "1"} else [re.sub(r"[\W_]*\d+$", "", top) for top in tops]
+    if neutral or any(word and (is_negative(word) or _is_finding(word)) for word in words):
         return
     raise InputError(
         f"{root}: the {len(tops):,} folders {_listed(tops)} all hold the same ones ({_listed(inner)}), which are "
@@ -232,7 +237,7 @@ def _equal_inside(folders: Folders, tops: Sequence[str]) -> bool:
 
 def is_neutral(name: str) -> bool:
     """Return whether a folder is named for a kind of file, a view or a number, which no class is."""
-    return all(
+    return bool(re.fullmatch(r"\d+x|x\d+", name.lower())) or all(
         {word, re.sub(r"\d+$", "", word)} & _NEUTRAL or re.fullmatch(r"\d+x|x\d+|\d+(px|mm|um|nm)?|[a-z]?\d+x\d+", word)
         for word in words_of(name)
     )
