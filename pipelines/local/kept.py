@@ -113,7 +113,10 @@ def _seals(outputs: dict[str, Any]) -> dict[str, dict[str, Seal]]:
     found = {}
     for value in outputs.values():
         for artifact in value if isinstance(value, list) else [value]:
-            path = Path(str(getattr(artifact, "uri", "")))
+            uri = getattr(artifact, "uri", None)
+            if not uri:
+                continue  # a value: Path("") would be the folder that one works in
+            path = Path(str(uri))
             if path.is_dir():
                 names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
                 found[str(path)] = seals_of(path, names)

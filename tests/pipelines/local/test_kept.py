@@ -37,6 +37,47 @@ def two(log: str) -> None:
     second(log=log, taken=first(log=log).outputs["given"])
 
 
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def told(log: str, part: int) -> str:
+    from pathlib import Path
+
+    with Path(log).open("a") as file:
+        file.write(f"{part} ")
+    return f"store/{part}"
+
+
+@dsl.pipeline(name="loops")
+def loops(log: str) -> None:
+    with dsl.ParallelFor([1, 2], parallelism=1, name="one") as part:
+        told(log=log, part=part)
+    with dsl.ParallelFor([3], parallelism=1, name="other") as part:
+        told(log=log, part=part)
+
+
+def test_parts_of_a_loop_that_give_an_address_are_reused_one_by_one_and_forced_wherever_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, log, folder = tmp_path / "cache", tmp_path / "log", tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(tmp_path / "steps"),
+        enable_caching=True,
+        cache_root=str(cache),
+    )
+    ran = []
+    for forced in ((), (), ("told",)):
+        log.write_text("")
+        (folder / "changed").write_text(str(forced))
+        with reusing(cache, forced):
+            loops(log=str(log))
+        ran.append(sorted(log.read_text().split()))
+        if not forced:
+            (folder / "changed").write_text("what lies in the folder that one works in is no output")
+    assert ran == [["1", "2", "3"], [], ["1", "2", "3"]]
+
+
 def test_a_forced_step_runs_again_with_what_follows_it_and_is_reused_then(tmp_path: Path) -> None:
     cache, log = tmp_path / "cache", tmp_path / "log"
     local.init(
