@@ -28,6 +28,7 @@ DISRUPTIONS = {
     "Shutdown": "its node {node} was shut down, as spot nodes are",
     "Terminated": "its node {node} was shut down, as spot nodes are",
 }
+NOT_NODES = re.compile(r" no new claims to deallocate| preemption:")
 QUOTA = re.compile(r"exceeded quota: (?P<name>[^,]+), (?P<numbers>requested: .*)")
 # Kubeflow's metadata: what begins a step was lost after it had written itself down, and written down again.
 TWICE = re.compile(r'two tasks have the same task name "(?P<task>[^"]+)"')
@@ -85,9 +86,9 @@ def why_waiting(node: Node | None, pod: Pod | None) -> Cause | None:
 
 
 def _unschedulable(said: str) -> Cause:
-    # What follows is about which other pods could be ended for it.
-    nodes = " ".join(said.split()).partition(" preemption:")[0].rstrip(". ")
-    return Cause(f"no node takes it now ({nodes})", "`make preflight` says what is missing.")
+    # What follows is about devices to be freed, and about which other pods could be ended for it.
+    nodes = NOT_NODES.split(" ".join(said.split()))[0].rstrip("., ")
+    return Cause(f"no node takes it now ({nodes})", "It starts when one does; `make preflight` says whether any can.")
 
 
 def _of_container(reason: str, said: str) -> Cause:

@@ -189,8 +189,9 @@ def title(config: RunConfig, overrides: list[str] | None, at: datetime) -> str:
         at: Its start.
     """
     started = f"{at:%m-%d %H:%M}"
-    if overrides:
-        return f"{','.join(overrides)[:120]} {config.name} {started}"
+    changed = [override for override in overrides or () if not override.startswith("name=")]
+    if changed:
+        return f"{','.join(changed)[:120]} {config.name} {started}"
     return f"{config.name} {started} {'+'.join(enabled_candidates(config)) or 'no candidate'}"
 
 

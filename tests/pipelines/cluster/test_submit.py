@@ -60,7 +60,7 @@ def test_a_sweep_is_started_with_its_rows(kubeflow: Any, cluster: Cluster, tmp_p
 
 
 def test_what_tells_a_run_from_others_comes_first_in_its_name(cluster: Cluster) -> None:
-    overrides = ["finetune.epochs=3", "seed=2"]
+    overrides = ["name=tiny", "finetune.epochs=3", "seed=2"]
     changed = submit(cluster, config_with(*overrides), overrides=overrides).name
     assert re.fullmatch(r"finetune.epochs=3,seed=2 tiny \d\d-\d\d \d\d:\d\d", changed)
     assert re.fullmatch(r"tiny \d\d-\d\d \d\d:\d\d baseline\+search\+finetune", submit(cluster, config_with()).name)

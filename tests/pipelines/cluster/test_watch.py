@@ -288,7 +288,7 @@ UNSCHEDULABLE = {
     "status": "False",
     "reason": "Unschedulable",
     "message": "0/4 nodes are available: 1 node(s) had untolerated taint(s), 3 Insufficient nvidia.com/gpu. "
-    "preemption: 0/4 nodes are available: 4 Preemption is not helpful for scheduling.",
+    "no new claims to deallocate, preemption: 0/4 nodes are available: 4 Preemption is not helpful for scheduling.",
 }
 NO_IMAGE = {
     "name": "main",
@@ -302,7 +302,7 @@ NO_IMAGE = {
         (
             {"conditions": [UNSCHEDULABLE]},
             "baseline waits: no node takes it now (0/4 nodes are available: 1 node(s) had untolerated taint(s), 3 "
-            "Insufficient nvidia.com/gpu). `make preflight` says what is missing.",
+            "Insufficient nvidia.com/gpu). It starts when one does; `make preflight` says whether any can.",
         ),
         (
             {"containerStatuses": [NO_IMAGE]},
