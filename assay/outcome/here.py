@@ -15,6 +15,7 @@ from assay.outcome.workflow import parse_workflow
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 SECONDS = 10
+SUCCEEDED, FAILED, CANCELED = "SUCCEEDED", "FAILED", "CANCELED"
 
 
 @dataclass(frozen=True)
@@ -22,20 +23,21 @@ class Outcome:
     """What became of a run.
 
     Attributes:
-        was_ended: Whether someone ended it.
+        state: SUCCEEDED, FAILED or CANCELED.
         failures: What failed for good, each with its cause.
     """
 
-    was_ended: bool
-    failures: tuple[Failure, ...]
+    state: str
+    failures: tuple[Failure, ...] = ()
 
 
-def read_outcome(run_id: str, *, failed: bool) -> Outcome:
-    """Return what has become of the steps of a run, as whoever follows it from outside is told it.
+def read_outcome(run_id: str, part: str) -> Outcome:
+    """Return what has become of a run, as whoever follows it from outside is told it.
 
     Args:
         run_id: The run's; this pod is one of its.
-        failed: Whether it has failed: what failed then is looked for.
+        part: Name of the part of the graph that has ended. The workflow knows how: Kubeflow's metadata calls it RUNNING
+            where it was ended from outside, and where all of it came from the cache.
 
     Raises:
         Exception: Whatever the client of Kubernetes raises where this is no pod, or may not look.
@@ -43,9 +45,11 @@ def read_outcome(run_id: str, *, failed: bool) -> Outcome:
     here = _Here()
     pods = here.pods(run_id)
     workflow = parse_workflow(here.workflow(next(pod.resource["metadata"]["labels"][WORKFLOW_LABEL] for pod in pods)))
-    if workflow.was_ended or not failed:
-        return Outcome(workflow.was_ended, ())
-    return Outcome(False, tuple(failures_of(View(None, workflow, pods), Causes(run_id, here, {}))))
+    if workflow.was_ended:
+        return Outcome(CANCELED)
+    if workflow.phase(part) == "Succeeded":
+        return Outcome(SUCCEEDED)
+    return Outcome(FAILED, tuple(failures_of(View(None, workflow, pods), Causes(run_id, here, {}))))
 
 
 class _Here:

@@ -74,6 +74,10 @@ class Workflow:
             PAST_DEADLINE in said for said in (self.message, *(node.message for node in self.nodes.values()))
         )
 
+    def phase(self, name: str) -> str:
+        """Return how a part of the graph stands, in Argo's words; empty: there is none of that name."""
+        return next((node.phase for node in self.nodes.values() if node.name == name), "")
+
     def steps(self) -> Iterator[Node]:
         """Yield the nodes that stand for steps, one each."""
         for node in self.nodes.values():

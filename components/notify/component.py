@@ -12,6 +12,7 @@ def notify(name: str, run_id: str, public_url: str, webhook: str, status: dsl.Pi
 
     run(
         name,
+        status.pipeline_task_name,
         status.state,
         run_id,
         status.error_message or "",

@@ -131,7 +131,13 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             "promote", config="", runtime="", seed=0, run_id="a-run", **mark, **root, **dataset, **judged
         )
         made["ingest again"] = backend.run("ingest", data=given["data"], seed=0.0, skip_unchanged=True, **root, **mark)
-        told = {"state": "SUCCEEDED", "pipelineJobResourceName": "run/a-run", "error": {}}
+        # As a real server wrote it.
+        told = {
+            "state": "COMPLETE",
+            "pipelineTaskName": "exit-handler-1",
+            "pipelineJobResourceName": "assay-training-kctzd",
+        }
+        told |= {"error": {}}
         made["notify"] = backend.run("notify", name="tiny", run_id="run-1", public_url="", webhook="", status=told)
     return made
 

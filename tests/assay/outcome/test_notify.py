@@ -44,7 +44,7 @@ def hook() -> Iterator[tuple[str, list[dict]]]:
 
 def test_a_webhook_gets_state_and_link(hook: tuple[str, list[dict]]) -> None:
     url, received = hook
-    assert notify("pcam", "FAILED", "abc-1", "evaluate: no space", "https://kfp.example/", url)
+    assert notify("pcam", "exit-handler-1", "FAILED", "abc-1", "evaluate: no space", "https://kfp.example/", url)
     (body,) = received
     assert body["state"] == "FAILED"
     assert body["link"] == "https://kfp.example/#/runs/details/abc-1"
@@ -101,7 +101,9 @@ def inside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared: Path) -> Ite
 @pytest.mark.parametrize(
     ("kind", "state", "ends", "words"),
     [
-        ("succeeded", "SUCCEEDED", "SUCCEEDED", "succeeded. https://"),
+        ("succeeded", "COMPLETE", "SUCCEEDED", "succeeded. https://"),
+        # What came from the cache stays running for Kubeflow's metadata.
+        ("cached", "RUNNING", "SUCCEEDED", "succeeded. https://"),
         (
             "out-of-memory",
             "FAILED",
@@ -140,7 +142,7 @@ def test_the_outcome_is_told_as_at_the_terminal(
 ) -> None:
     url, received = hook
     run_id = inside(kind, recorded_log(shared, "wrong-input-ingest")).recording.run_id
-    assert notify("kind", state, run_id, "", "https://kfp.example", url)
+    assert notify("kind", "exit-handler-1", state, run_id, "", "https://kfp.example", url)
     (body,) = received
     assert body["state"] == ends
     assert body["text"].startswith(f"kind: run {run_id} {words}")
@@ -155,26 +157,26 @@ def test_where_the_cluster_may_not_be_asked_the_outcome_is_told_all_the_same(
     url, received = hook
     server = inside("out-of-memory")
     server.rules = []
-    assert notify("kind", "FAILED", server.recording.run_id, "what Kubeflow says", "", url)
+    assert notify("kind", "exit-handler-1", "FAILED", server.recording.run_id, "what Kubeflow says", "", url)
     assert "failed. what Kubeflow says." in received[0]["text"]
     assert "the cluster cannot be asked for more" in capsys.readouterr().out
 
 
 def test_what_was_ended_from_outside_is_not_called_running(hook: tuple[str, list[dict]]) -> None:
     url, received = hook
-    assert notify("pcam", "RUNNING", "abc-1", "", "", url)
+    assert notify("pcam", "exit-handler-1", "RUNNING", "abc-1", "", "", url)
     assert received[0]["state"] == "FAILED"
     assert "run abc-1 failed. It was ended from outside" in received[0]["text"]
 
 
 @pytest.mark.parametrize("webhook", ["http://127.0.0.1:1/", "no address", ""])
 def test_a_webhook_that_does_not_answer_fails_nothing(webhook: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert not notify("pcam", "SUCCEEDED", "abc-1", "", "", webhook)
+    assert not notify("pcam", "exit-handler-1", "COMPLETE", "abc-1", "", "", webhook)
     assert "abc-1 succeeded" in capsys.readouterr().out
 
 
 def test_an_error_of_the_webhook_fails_nothing(hook: tuple[str, list[dict]]) -> None:
-    assert not notify("pcam", "SUCCEEDED", "abc-1", "", "", hook[0] + "/broken")
+    assert not notify("pcam", "exit-handler-1", "COMPLETE", "abc-1", "", "", hook[0] + "/broken")
 
 
 def test_without_an_interface_there_is_no_link() -> None:
