@@ -74,8 +74,8 @@ def parse_label_table(
     columns = find_columns(header, [cells for _, cells in lines], asked, name, is_there)
     _refuse_empty_labels(lines, columns, name)
     rows = tuple(_row(line, cells, columns, header, name) for line, cells in lines)
+    rows, notes = _once_a_file(rows, lines, columns, name)
     _check_rows(rows, name, columns.split is not None)
-    notes = []
     if delimiter != ",":
         notes.append(f"{name} is separated by {_DELIMITERS[delimiter]}")
     notes += columns.notes
@@ -186,6 +186,29 @@ def _row(line: int, cells: list[str], columns: Columns, header: list[str], name:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _once_a_file(
+    rows: tuple[Row, ...], lines: Sequence[tuple[int, list[str]]], columns: Columns, name: str
+) -> tuple[tuple[Row, ...], list[str]]:
+    """Keep one row of each file where the others say the same of it and differ in columns that are not used: boxes."""
+    others = [place for place in range(len(lines[0][1])) if place not in columns.used]
+    kept: list[Row] = []
+    seen: dict[tuple[str, str, str, str], set[tuple[str, ...]]] = {}
+    for row, (_, cells) in zip(rows, lines, strict=True):
+        same = seen.setdefault((row.key, normal_form(row.label), row.split, normal_form(row.group)), set())
+        rest = tuple(cells[place].strip() for place in others)
+        if not same or rest in same:  # a row that is there twice is a mistake, which is said
+            kept.append(row)
+        same.add(rest)
+    left = len(rows) - len(kept)
+    if not left:
+        return rows, []
+    what = "row says" if left == 1 else "rows say"
+    return tuple(kept), [
+        f"{name}: {left:,} {what} the same of a file as an earlier one, and differ in columns that are not used: "
+        "each file is taken once"
+    ]
 
 
 def _check_rows(rows: tuple[Row, ...], name: str, has_splits: bool) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.data.sources.columns import Asked
 from assay.data.sources.label_table import EMPTY_LABELS, parse_label_table
 from assay.data.sources.spelling import normal_form
 from assay.errors import InputError
@@ -47,6 +48,15 @@ def test_splits_and_groups_are_taken_and_other_columns_noted() -> None:
     assert rows(text) == [("1", "x", "train", "p1"), ("2", "y", "valid", "p2"), ("3", "x", "test", "")]
     notes = parse_label_table(text.encode(), "labels.csv").notes
     assert notes == ("labels.csv is separated by semicolons", "labels.csv: columns not used: age")
+
+
+def test_a_file_with_several_boxes_is_one_example() -> None:
+    text = "patientId,x,Target\np1,,0\np2,264,1\np2,562,1\n"
+    table = parse_label_table(text.encode(), "labels.csv", Asked(file="patientId"))
+    assert [(row.key, row.label, row.line) for row in table.rows] == [("p1", "0", 2), ("p2", "1", 3)]
+    assert any("1 row says the same of a file as an earlier one" in note for note in table.notes)
+    with pytest.raises(InputError, match=r"p2 has label '1' on line 3 and '0' on line 4"):
+        parse_label_table(b"patientId,x,Target\np1,,0\np2,264,1\np2,562,0\n", "t.csv", Asked(file="patientId"))
 
 
 def test_cells_may_hold_separators_quotes_and_other_alphabets() -> None:
