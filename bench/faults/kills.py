@@ -171,6 +171,8 @@ class Run:
 
         steps.evaluate(
             evaluate=self._given["evaluate"],
+            name=NAME,
+            storage_root=str(self.store),
             candidates={name: self._at(name) for name in ("baseline", "search")},
             evaluation_path=self._at("evaluate"),
             report_path=self._at("evaluate", "report.html"),

@@ -7,16 +7,17 @@ the new one is made first, the old one is switched off, and it is deleted only o
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from assay.config import RunConfig
-from assay.errors import InputError
+from assay.errors import AssayError, InputError
 from assay.hashing import hash_json
 from pipelines.cluster.client import Cluster, PipelineVersion
 from pipelines.cluster.cron import Cron, parse_cron
@@ -33,6 +34,8 @@ JUST_FIRED = timedelta(minutes=2)
 # A run that is being ended takes its pods' grace, then what its exit does.
 END_SECONDS = 300.0
 END_POLL_SECONDS = 3.0
+# Of calls that change the same schedule at a time.
+ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,10 @@ class Outcome:
 def set_schedule(cluster: Cluster, config: RunConfig, cron: Cron, *, force: bool = False) -> Outcome:
     """Make sure that just this schedule runs a config; the same again changes nothing.
 
+    The server swaps nothing under a condition. So what is there is looked at again at the end, until exactly one
+    schedule of the config is on: of several that were made at a time the last one stays, and where each of two calls
+    has switched off the other's, both begin anew.
+
     Args:
         cluster: Where.
         config: The resolved config; its name is that of the schedule.
@@ -95,10 +102,31 @@ def set_schedule(cluster: Cluster, config: RunConfig, cron: Cron, *, force: bool
         InputError: The config names what only this machine has, or an image whose tag can change.
         AssayError: The server refuses or does not answer. What was there before still is, unless the new one was made.
     """
-    import kfp_server_api
-
     config = for_cluster(config, cluster.settings)
     version = upload_graph(cluster, config, skip_unchanged=not force)
+    outcome = _put(cluster, config, cron, version)
+    for _ in range(ATTEMPTS):
+        on = sorted(
+            (schedule for schedule in list_schedules(cluster, config.name) if schedule.enabled),
+            key=lambda schedule: (schedule.created_at, schedule.schedule_id),
+        )
+        if len(on) == 1:
+            return outcome
+        if on:
+            retired = _retire(cluster, on[:-1])
+            both = Retired(outcome.retired.deleted + retired.deleted, {**outcome.retired.waiting, **retired.waiting})
+            outcome = replace(outcome, retired=both)
+        else:
+            outcome = _put(cluster, config, cron, version)
+    raise AssayError(
+        f"the schedule of {config.name} is changed by others all the time. Look at `assay schedule list` and try again."
+    )
+
+
+def _put(cluster: Cluster, config: RunConfig, cron: Cron, version: PipelineVersion) -> Outcome:
+    """Make the schedule, or find it or switch it on, and retire the others that are there."""
+    import kfp_server_api
+
     values = parameters(config)
     experiment, account = cluster.experiment(), cluster.settings.service_account
     digest = hash_json([cron.expression, version.version_id, values, experiment, account])[:12]
@@ -129,7 +157,8 @@ def set_schedule(cluster: Cluster, config: RunConfig, cron: Cron, *, force: bool
         kept, change = same[0].schedule_id, "none"
     else:
         kept, change = same[0].schedule_id, "enabled"
-        cluster.change(recurring.recurring_run_service_enable_recurring_run, recurring_run_id=kept)
+        with _if_there():  # else another is made when what is there is looked at again
+            cluster.change(recurring.recurring_run_service_enable_recurring_run, recurring_run_id=kept)
     return Outcome(
         kept, change, version, _retire(cluster, [schedule for schedule in found if schedule.schedule_id != kept])
     )
@@ -202,7 +231,10 @@ def _retire(cluster: Cluster, schedules: list[Schedule], *, now: bool = False) -
     for schedule in schedules:
         # Off before the look at its runs, so that none starts after it.
         if schedule.enabled:
-            cluster.change(recurring.recurring_run_service_disable_recurring_run, recurring_run_id=schedule.schedule_id)
+            with _if_there():
+                cluster.change(
+                    recurring.recurring_run_service_disable_recurring_run, recurring_run_id=schedule.schedule_id
+                )
         running = tuple(str(run.run_id) for run in runs_of(cluster, schedule) if state_of(run) not in FINISHED)
         if now and running:
             for run_id in running:
@@ -211,9 +243,20 @@ def _retire(cluster: Cluster, schedules: list[Schedule], *, now: bool = False) -
         if running or (schedule.just_fired(datetime.now(UTC)) and not now):
             waiting[schedule.schedule_id] = running
             continue
-        cluster.change(recurring.recurring_run_service_delete_recurring_run, recurring_run_id=schedule.schedule_id)
+        with _if_there():
+            cluster.change(recurring.recurring_run_service_delete_recurring_run, recurring_run_id=schedule.schedule_id)
         deleted.append(schedule.schedule_id)
     return Retired(tuple(deleted), waiting)
+
+
+@contextlib.contextmanager
+def _if_there() -> Iterator[None]:
+    """Take a schedule that another call has deleted meanwhile for done."""
+    try:
+        yield
+    except AssayError as error:
+        if getattr(error.__cause__, "status", None) != 404:
+            raise
 
 
 def _still_running(cluster: Cluster, runs: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import random
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from assay.config import RunConfig, apply_overrides, parse_config
 from assay.errors import AssayError, InputError
-from pipelines.cluster.client import Cluster
+from pipelines.cluster.client import Cluster, connect
 from pipelines.cluster.cron import Cron, parse_cron
 from pipelines.cluster.runs import state_of
 from pipelines.cluster.schedule import Outcome, delete_schedule, list_schedules, runs_of, set_schedule
 from pipelines.graphs.training import config_of
+from pipelines.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -171,6 +174,24 @@ def test_two_that_are_alike_become_one(kubeflow: Any, cluster: Cluster) -> None:
     twin = {**kubeflow.state.schedules[first.schedule_id], "recurring_run_id": "twin"}
     kubeflow.state.schedules["twin"] = twin
     assert put(cluster).retired.deleted == ("twin",)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_of_many_calls_at_a_time_one_schedule_comes_and_it_is_on(
+    kubeflow: Any, cluster: Cluster, cluster_settings: Settings, seed: int
+) -> None:
+    put(cluster, NIGHTLY)  # uploads the graph that all take
+    dice, crons = random.Random(seed), [parse_cron(f"0 0 {hour} 29 2 *") for hour in (3, 4, 5)]
+
+    def call(cron: Cron) -> Outcome:
+        mine = connect(cluster_settings)
+        mine.pause_seconds = 0.0
+        return put(mine, cron)
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(call, dice.choices(crons, k=16)))
+    assert len(outcomes) == 16
+    assert [status for status in states(kubeflow).values() if status == "ENABLED"] == ["ENABLED"]
 
 
 def test_schedules_of_other_configs_and_of_other_makers_are_left_alone(kubeflow: Any, cluster: Cluster) -> None:
