@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ def evaluate(
     out_dir: Path,
     seed: int,
     runtime: RuntimeConfig,
+    looks: Sequence[str] = (),
 ) -> EvaluationResult:
     """Judge the candidates and write the report.
 
@@ -75,6 +76,7 @@ def evaluate(
             both classes of two, roc.json.
         seed: Of the bootstrap's draws.
         runtime: Threads and GPU memory.
+        looks: `ModelRegistry.looks`: what has been compared with a champion so far; the report says how often.
 
     Returns:
         The best candidate's name, the leaderboard and the best candidate's metrics.
@@ -97,6 +99,7 @@ def evaluate(
             raise InputError(f"candidate {name} does not fit {dataset_dir}: {reason}. Train it on this dataset.")
     apply_runtime(runtime, seed)
     evaluation = judge_candidates(evaluate, dataset, candidates, seed)
+    evaluation = replace(evaluation, looks=looks)
     best_dir = candidates[evaluation.best.name]
     with new_folder(out_dir) as stage:
         outputs.write_best(evaluation, best_dir, stage / "best")

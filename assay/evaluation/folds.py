@@ -47,6 +47,7 @@ def evaluate_folds(
     out_dir: Path,
     seed: int,
     runtime: RuntimeConfig,
+    looks: Sequence[str] = (),
 ) -> EvaluationResult:
     """Judge candidates that were trained fold by fold, write the report, and keep the best one's models as one.
 
@@ -57,6 +58,7 @@ def evaluate_folds(
         out_dir: As for `assay.evaluation.evaluate.evaluate`; ``best/`` is the ensemble of the best candidate's models.
         seed: Of the bootstrap's draws.
         runtime: Threads and GPU memory.
+        looks: `ModelRegistry.looks`: what has been compared with a champion so far; the report says how often.
 
     Raises:
         InputError: There is no candidate, or a model was not trained for this dataset's classes or shape.
@@ -79,6 +81,7 @@ def evaluate_folds(
     if evaluate.test_time_augmentation:
         log("test-time augmentation: left out with folds")
     evaluation, calibrations = judge_folds(evaluate, dataset, candidates, seed)
+    evaluation = replace(evaluation, looks=looks)
     best = evaluation.best
     folders = list(candidates[best.name])
     with new_folder(out_dir) as stage:

@@ -311,6 +311,17 @@ def _metric_rows(evaluation: Evaluation) -> list[dict[str, str]]:
                 "undefined": best.test_metrics.undefined.get(name, ""),
             }
         )
+    if best.calibration is not None:
+        rows.append(
+            {
+                "title": "Calibration error",
+                "value": numbers.score(best.calibration.error),
+                "interval": "",
+                "method": best.calibration.test,
+                "meaning": "typical gap between probability and frequency, the part that chance gives taken off",
+                "undefined": "",
+            }
+        )
     return rows
 
 

@@ -177,6 +177,7 @@ class Evaluation:
             is one candidate, or the choice was not made by it.
         folds: Of a cross-validation, whose test cases are all there are; empty: a single split.
         fold_of: The fold of each test case, int64 (N,); None: a single split.
+        looks: Fingerprint of the test cases of each comparison with a champion of the model's name so far.
     """
 
     dataset: Dataset
@@ -193,6 +194,7 @@ class Evaluation:
     group_rows: Sequence[GroupRow] = ()
     views: Views | None = None
     optimism: float = math.nan
+    looks: Sequence[str] = ()
     folds: Sequence[FoldScore] = ()
     fold_of: npt.NDArray[np.int64] | None = None
 

@@ -477,6 +477,15 @@ def limitations(evaluation: Evaluation) -> list[str]:
         )
     if str(dataset.description.get("snapshot", {}).get("source", "")).startswith("demo://"):
         found.append("The data are generated: the scores show that the pipeline works, and nothing of medicine.")
+    looks = len(evaluation.looks)
+    if looks:
+        same = sum(test == evaluation.test_fingerprint for test in evaluation.looks)
+        times = "once" if looks == 1 else f"{looks:,} times"
+        found.append(
+            f"Test {evaluation.unit} of this model's name have been looked at {times} before to decide a promotion, "
+            f"{same:,} of these at the very same ones. Promotion pays for each look; settings that were changed after "
+            "reading such a report do not, and make its figures flatter."
+        )
     if len(evaluation.candidates) > 2:
         chosen = (
             f"The best candidate was chosen on the validation {evaluation.unit} of all folds, which other folds test: "

@@ -185,10 +185,9 @@ def metric_intervals(
     """Return an interval for every metric of one model.
 
     Proportions of cases and the AUC of two classes have intervals that hold for few groups too (`clustered`);
-    everything else has the bootstrap's percentiles, save two cases. The calibration error is biased upwards by
-    resampling, so its percentiles are reflected at the value (the basic bootstrap). And a value of exactly 0 or 1
-    does not vary under resampling, although it is as uncertain as any: there Wilson's interval takes its place,
-    counting groups instead of cases where there are groups.
+    everything else has the bootstrap's percentiles, save one case. A value of exactly 0 or 1 does not vary under
+    resampling, although it is as uncertain as any: there Wilson's interval takes its place, counting groups instead
+    of cases where there are groups. How far probabilities are frequencies is no metric of cases: `recalibration`.
 
     Args:
         scored: The model's decisions.
@@ -213,10 +212,6 @@ def metric_intervals(
             positive = scored.labels == scored.positive_index
             scores = scored.probabilities[:, scored.positive_index]
             interval = clustered_auc(positive, scores, resampler.members, confidence)
-        elif name == "ece" and interval.defined:
-            # Resampling adds noise to every bin, and absolute values make it a bias: turn the percentiles round.
-            low, high = max(0.0, 2 * value - interval.high), max(value, 2 * value - interval.low)
-            interval = Interval(low, high, interval.method)
         elif name in BOUNDED_BY_ONE and value in (0.0, 1.0):
             units = _smallest_class(scored, resampler)
             interval = wilson_interval(value * units, units, confidence)

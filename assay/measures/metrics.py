@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from assay.measures.ranking import Floats, Integers, SortedScores
 
-CALIBRATION_BINS = 15
 SMALLEST_PROBABILITY = 1e-15
 
 
@@ -53,12 +52,6 @@ METRICS: dict[str, Metric] = {
     "f1": Metric("F1", True, "harmonic mean of precision and recall", "mean of the classes' F1"),
     "brier": Metric(
         "Brier score", False, "mean squared error of the probability", "squared error summed over classes, mean"
-    ),
-    "ece": Metric(
-        "Calibration error",
-        False,
-        f"mean gap between probability and frequency, {CALIBRATION_BINS} bins",
-        f"mean gap between the top probability and its frequency, {CALIBRATION_BINS} bins",
     ),
     "log_loss": Metric("Log loss", False, "mean negative log of the probability given to the truth"),
 }
@@ -105,7 +98,7 @@ class Scored:
     def _features(self) -> Any:
         """Sparse (F, N): what each case adds to the sums from which all metrics but the areas follow.
 
-        Rows: true class (K), decided class (K), decided rightly (K), squared error, log loss, calibration gap (bins).
+        Rows: true class (K), decided class (K), decided rightly (K), squared error, log loss.
         """
         from scipy import sparse
 
@@ -120,23 +113,19 @@ class Scored:
             happened = self.labels == self.positive_index
             squared = (claimed - happened) ** 2
         else:
-            claimed = probabilities.max(axis=1)
-            happened = self.labels == probabilities.argmax(axis=1)
             squared = np.square(probabilities).sum(axis=1) - 2 * of_truth + 1
-        bins = np.minimum((claimed * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
         ones = np.ones(count)
-        values = [ones, ones, right.astype(np.float64), squared, log_loss, happened - claimed]
+        values = [ones, ones, right.astype(np.float64), squared, log_loss]
         at = [
             self.labels,
             classes + self.predicted,
             2 * classes + self.labels,
             np.full(count, 3 * classes),
             np.full(count, 3 * classes + 1),
-            3 * classes + 2 + bins,
         ]
         return sparse.csr_array(
             (np.concatenate(values), (np.concatenate(at), np.tile(rows, len(at)))),
-            shape=(3 * classes + 2 + CALIBRATION_BINS, count),
+            shape=(3 * classes + 2, count),
         )
 
     def resampled(self, counts: Integers) -> dict[str, Floats]:
@@ -155,7 +144,6 @@ class Scored:
         values = _decision_metrics(truth, called, hits, self.positive_index if self.binary else None)
         values["brier"] = sums[3 * classes] / total
         values["log_loss"] = sums[3 * classes + 1] / total
-        values["ece"] = np.abs(sums[3 * classes + 2 :]).sum(axis=0) / total
         values["auc"] = _mean_defined(np.array([[ranking.auc(row) for ranking in self.rankings] for row in counts]))
         values["pr_auc"] = _mean_defined(
             np.array([[ranking.average_precision(row) for ranking in self.rankings] for row in counts])

@@ -437,6 +437,17 @@ class ModelRegistry:
             self.store.write_bytes(f"{prefix}/{number:06d}{same}", content)
         return number
 
+    def looks(self) -> list[str]:
+        """Return the fingerprint of the test cases of each look at a champion of this name so far."""
+        return [str(self._look(name).get("test", "")) for name in sorted(self.store.list(self._at("looks")))]
+
+    def _look(self, name: str) -> dict[str, Any]:
+        with read_errors(self.store.uri(name), "Restore the object: a look that is lost makes promotion too easy."):
+            look = json.loads(self.store.read_bytes(name))
+            if not isinstance(look, dict):
+                raise ValueError(f"a look is a mapping, not {type(look).__name__}")
+            return look
+
     def _at(self, *parts: str) -> str:
         return "/".join((MODELS, self.name, *parts))
 

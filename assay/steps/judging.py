@@ -49,9 +49,10 @@ def evaluate(
         record.metadata["evaluate"] = config.fingerprint()
         folders = {name: Path(path) for name, path in trained.items()}
         out = Path(evaluation_path)
-        result = run(config, Path(dataset_path), folders, out, seed, parse(RuntimeConfig, runtime))
+        registry, machine = ModelRegistry(open_store(storage_root), name), parse(RuntimeConfig, runtime)
+        result = run(config, Path(dataset_path), folders, out, seed, machine, registry.looks())
         if is_remote(storage_root):
-            ModelRegistry(open_store(storage_root), name).keep(out / "best")
+            registry.keep(out / "best")
         # That the models could be read here proves that they are kept: nothing needs their checkpoints any more.
         for model_dir in folders.values():
             release_checkpoints(model_dir)
@@ -92,9 +93,10 @@ def evaluate_folds(
             for candidate, addresses in candidates.items()
             if addresses
         }
-        result = run(config, dataset.root, models, out, seed, parse(RuntimeConfig, runtime))
+        registry, machine = ModelRegistry(open_store(storage_root), name), parse(RuntimeConfig, runtime)
+        result = run(config, dataset.root, models, out, seed, machine, registry.looks())
         if is_remote(storage_root):
-            ModelRegistry(open_store(storage_root), name).keep(out / "best")
+            registry.keep(out / "best")
         for folders in models.values():
             for model_dir in folders:
                 release_checkpoints(model_dir)

@@ -36,7 +36,8 @@ def test_everything_is_written_and_agrees(evaluated, grouped):
     for row in result.leaderboard:
         assert row["test_auc_low"] <= row["test_auc"] <= row["test_auc_high"]
         assert {
-            f"test_{name}" for name in ("accuracy", "sensitivity", "specificity", "precision", "brier", "ece")
+            f"test_{name}"
+            for name in ("accuracy", "sensitivity", "specificity", "precision", "brier", "calibration_error")
         } <= set(row)
     frame = pd.read_parquet(out / "predictions.parquet")
     assert frame["id"].tolist() == grouped.open_test().records["id"].tolist()

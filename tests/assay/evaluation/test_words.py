@@ -210,3 +210,10 @@ def test_numbers_that_are_none_are_dashes():
     assert numbers.signed(-0.01) == "−0.010"
     assert numbers.interval_of(Interval(0.1, 0.2, "x"), numbers.percent) == "10.0–20.0%"
     assert numbers.interval_of(Interval(nan, nan, "none")) == ""
+
+
+def test_how_often_the_test_split_was_looked_at_is_said(evaluation):
+    assert not any("looked at" in sentence for sentence in words.limitations(evaluation))
+    looks = ["another", evaluation.test_fingerprint, evaluation.test_fingerprint]
+    said = [sentence for sentence in words.limitations(replace(evaluation, looks=looks)) if "looked at" in sentence]
+    assert "have been looked at 3 times before to decide a promotion, 2 of these at the very same ones" in said[0]

@@ -193,19 +193,3 @@ def test_many_classes_are_bootstrapped_in_the_same_pass():
     for name, interval in metric_intervals(scored, values, samples, resampler).items():
         assert interval.low <= interval.high, name
         assert interval.low < values[name] + 0.05, name
-
-
-def test_the_interval_of_the_calibration_error_is_not_pushed_up_by_resampling():
-    generator = np.random.default_rng(0)
-    claimed = generator.random(400)
-    labels = (generator.random(400) < claimed).astype(np.int64)
-    probabilities = np.stack([1 - claimed, claimed], axis=1)
-    scored = Scored(labels, probabilities, decide(probabilities, 0.5, 1))
-    resampler = Resampler(400, None, 300, 0)
-    samples = bootstrap_metrics({"m": scored}, resampler)["m"]
-    value = point_metrics(scored).values["ece"]
-    interval = metric_intervals(scored, point_metrics(scored).values, samples, resampler)["ece"]
-    # The probabilities are right: resampled errors lie above the error itself, the interval does not.
-    assert np.median(samples["ece"]) > value
-    assert interval.low < 0.8 * value
-    assert value <= interval.high < np.quantile(samples["ece"], 0.975)

@@ -78,15 +78,6 @@ def test_a_class_never_called_counts_as_precision_zero_among_many():
     assert point_metrics(scored).values["precision"] == pytest.approx(expected)
 
 
-def test_calibration_error_of_known_bins():
-    # Ten cases at 0.9, of which nine are positive, and ten at 0.3, of which five are.
-    claimed = np.array([0.9] * 10 + [0.3] * 10)
-    labels = np.array([1] * 9 + [0] + [1] * 5 + [0] * 5)
-    probabilities = np.stack([1 - claimed, claimed], axis=1)
-    values = point_metrics(Scored(labels, probabilities, decide(probabilities, 0.5, 1))).values
-    assert values["ece"] == pytest.approx((0.0 * 10 + 0.2 * 10) / 20)
-
-
 def test_a_split_of_one_class_says_what_is_undefined_and_why():
     probabilities = np.array([[0.2, 0.8], [0.6, 0.4]])
     labels = np.array([1, 1])

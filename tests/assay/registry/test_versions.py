@@ -452,3 +452,4 @@ def test_every_challenger_of_a_champion_is_a_look_and_the_same_one_again_is_not(
     # What is not kept is counted and leaves nothing behind.
     assert registry.look("v1", "", "test") == registry.look("v1", "", "test") == 5
     assert registry.look("v2", "v3", "test") == 1
+    assert registry.looks() == ["test", "test", "test", "another test split", "test"]
