@@ -82,10 +82,16 @@ def reusing(cache_root: Path, forced: Collection[str] = ()) -> Iterator[None]:
             return key
 
         def get(self, key: str) -> dict[str, Any] | None:
-            found: dict[str, Any] | None = None if key in self.passed_over else super().get(key)
-            if found is None:
+            if key in self.passed_over or not (cache_root / f"{key}.json").exists():
                 return None
-            problem = _damage(cache_root / f"{key}{SEALS}")
+            seals = cache_root / f"{key}{SEALS}"
+            found: dict[str, Any] | None = None
+            problem = _damage(seals, cache_root / f"{key}.json")
+            if problem is None:
+                found = super().get(key)
+                if found is None:  # its outputs are gone
+                    return None
+                problem = _damage(seals)
             if problem is not None:
                 log(f"{problem}: this step is made again")
                 return None
@@ -95,10 +101,12 @@ def reusing(cache_root: Path, forced: Collection[str] = ()) -> Iterator[None]:
             return found
 
         def put(self, key: str, outputs: dict[str, Any]) -> None:
-            # Before the entry: one without seals is never taken.
-            with new_file(cache_root / f"{key}{SEALS}") as stage:
-                stage.write_text(json.dumps(_seals(outputs)), encoding="utf-8")
             super().put(key, outputs)
+            # Last, since it is of the entry too: one without seals is never taken.
+            entry = cache_root / f"{key}.json"
+            with new_file(cache_root / f"{key}{SEALS}") as stage:
+                seals = _seals(outputs) | {str(entry): seals_of(entry, ["."])}
+                stage.write_text(json.dumps(seals), encoding="utf-8")
 
     cache, before = Reusing(), kept.get_local_cache
     kept.get_local_cache = lambda: cache
@@ -125,11 +133,11 @@ def _seals(outputs: dict[str, Any]) -> dict[str, dict[str, Seal]]:
     return found
 
 
-def _damage(file: Path) -> str | None:
-    """Return what is wrong with the outputs that a file of seals is about; None where all are as they were written."""
+def _damage(file: Path, only: Path | None = None) -> str | None:
+    """Return what is wrong with what a file of seals is about, or with one part of it; None where nothing is."""
     try:
         seals = json.loads(file.read_text(encoding="utf-8"))
-        for place, files in seals.items():
+        for place, files in (seals if only is None else {str(only): seals[str(only)]}).items():
             harm = damaged(Path(place), files)
             if harm is not None:
                 return f"{Path(place) / harm[0]} is damaged ({harm[1]})"

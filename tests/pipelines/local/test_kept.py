@@ -11,7 +11,7 @@ from assay.config import CANDIDATES, parse_config
 from assay.errors import InputError
 from pipelines.graphs.order import STEPS
 from pipelines.graphs.training import build_training_pipeline
-from pipelines.local.kept import ALWAYS, PARTS, check_forced, find_steps, in_use, reusing, undisturbed
+from pipelines.local.kept import ALWAYS, PARTS, SEALS, check_forced, find_steps, in_use, reusing, undisturbed
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
@@ -122,6 +122,33 @@ def test_a_step_whose_output_is_damaged_is_made_again_and_it_is_said(
             harm(file)
     assert log.read_text().split() == ran
     assert ("is damaged" in capfd.readouterr().out) == bool(ran)
+
+
+@pytest.mark.parametrize("harm", ["value", "text"])
+def test_an_entry_of_the_cache_that_is_damaged_is_not_taken(
+    tmp_path: Path, harm: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cache, log = tmp_path / "cache", tmp_path / "log"
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(tmp_path / "steps"),
+        enable_caching=True,
+        cache_root=str(cache),
+    )
+    with reusing(cache):
+        two(log=str(log))
+    for entry in cache.glob("*.json"):
+        if not entry.name.endswith(SEALS):
+            text = entry.read_text()
+            # Still JSON, and of another artifact; or none.
+            entry.write_text(
+                text.replace("Dataset", "Datasex").replace("Artifact", "Artifacx") if harm == "value" else "x"
+            )
+    log.write_text("")
+    with reusing(cache):
+        two(log=str(log))
+    assert log.read_text().split() == ["first", "second"]
+    assert "is damaged" in capfd.readouterr().out
 
 
 def test_the_names_of_the_steps_are_those_of_the_graphs_components() -> None:
