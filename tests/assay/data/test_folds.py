@@ -128,6 +128,22 @@ def test_what_a_fold_tests_has_no_say_in_what_it_trains_on(made, tmp_path: Path)
     assert (clean.mean, clean.std) == (other.mean, other.std)
 
 
+def test_windows_of_sensors_have_folds_too(tmp_path: Path) -> None:
+    windows = np.random.default_rng(0).normal(size=(60, 8, 2)).astype(np.float32)
+    labels = np.arange(60) % 2
+    names = [("a", "b")[label] for label in labels]
+    frame = pd.DataFrame({"id": [f"{row:02d}" for row in range(60)], "label": names, "fold": np.arange(60) // 2 % 3})
+    splits = {
+        name: (windows[rows], labels[rows], frame[rows])
+        for name, rows in (("train", slice(0, 40)), ("valid", slice(40, 50)), ("test", slice(50, 60)))
+    }
+    dataset = write_dataset(tmp_path / "dataset", splits, ("a", "b"), folds=3)
+    fold, rows = write_fold(dataset, 2, tmp_path / "fold"), fold_rows(dataset, 2)
+    assert np.array_equal(fold.train.inputs[:], windows[rows.train])
+    assert fold.mean == pytest.approx(windows[rows.train].mean(axis=(0, 1)), abs=1e-5)
+    assert set(frame["fold"][rows.test]) == {2}
+
+
 def test_parts_make_the_same_folds_as_one_task(made, tmp_path: Path) -> None:
     dataset, snapshot = made
     config = DataConfig(source=SOURCE)
