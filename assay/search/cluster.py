@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,7 +198,9 @@ class ClusterWorkers:
             events = self._pods.list_namespaced_event(self.namespace, field_selector=selector).items
         except (ApiException, HTTPError):
             return []
-        return [" ".join((event.message or "").split()) for event in events[-1:]]
+        # Each try is of a pod of another name: without it the reason is the same, and said once.
+        said = [" ".join((event.message or "").split()) for event in events[-1:]]
+        return [re.sub(r'pods "[^"]*" is', "pods are", one) for one in said]
 
     def _delete(self, name: str) -> None:
         from kubernetes.client import ApiException

@@ -358,7 +358,7 @@ def chief_killed() -> str:
     run = Run.submit(
         "baseline.enabled=false", "finetune.enabled=false", "search.workers=2", "search.trials=8", "search.epochs=30"
     )
-    pod = run.running("search", "trial 0: worker")
+    pod = run.running("search", ": worker")
     kubectl("exec", pod, "-c", "main", "--", "python3", "-c", KILL)
     killed_at = time.monotonic()
     while _worker_pods(created_before=pod) and time.monotonic() - killed_at < LONGEST_SECONDS:
