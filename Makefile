@@ -130,7 +130,7 @@ test-faults: $(VENV)/.dev ## Kill, cut off, fill the disk, race and fuzz, about 
 	@$(BIN)/python -m bench.faults $(PARTS) $(if $(KILLS),--kills $(KILLS)) $(if $(MINUTES),--minutes $(MINUTES))
 
 fuzz: $(VENV)/.dev ## Feed every parser of others' files what reaches new code [SECONDS=60]
-	@$(BIN)/python -m bench.faults.fuzz $(if $(filter command environment,$(origin SECONDS)),--seconds $(SECONDS))
+	@$(BIN)/python -m bench.faults.fuzz $(if $(filter command,$(origin SECONDS)),--seconds $(SECONDS))
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -47,13 +47,15 @@ def _plain(outcome: Any) -> dict[str, Any]:
     return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(outcome).items()}
 
 
-def storage(count: int, folder: Path, seed: int) -> dict[str, Any]:
+def storage(count: int, minutes: float | None, folder: Path, seed: int) -> dict[str, Any]:
     """Do runs through gs:// behind faults: most with patience, one in five with so little that they stop."""
     found = {}
     for name, runs, share, patience in (("patient", count - count // 5, 0.2, 5.0), ("hasty", count // 5, 0.1, 0.05)):
         with bucket() as (url, root):
             place = folder / name
-            outcome = runs_behind_faults(url, root, place, runs, share, patience_seconds=patience, seed=seed)
+            outcome = runs_behind_faults(
+                url, root, place, runs, share, patience_seconds=patience, seed=seed, minutes=minutes
+            )
         found[name] = {**_plain(outcome), "share": share, "patience_seconds": patience}
         print(f"storage, {name}: {outcome.right} of {outcome.runs} right {outcome.first}", file=sys.stderr)
     return found
@@ -94,7 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
     parser.add_argument("parts", nargs="*", help="kills, storage, races, disk, fuzz; none: all")
     parser.add_argument("--kills", type=int, default=1000)
-    parser.add_argument("--minutes", type=float, help="for kills: end after so long; default: when all are done")
+    parser.add_argument(
+        "--minutes", type=float, help="of kills, and of each half of storage: begin nothing after so long"
+    )
     parser.add_argument("--runs", type=int, default=100, help="through gs:// behind faults")
     parser.add_argument("--processes", type=int, default=64, help="that contend for a champion")
     parser.add_argument("--disks", type=int, default=60, help="runs whose disk fails")
@@ -105,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     parts: dict[str, Callable[[Path, int], dict[str, Any]]] = {
         "kills": partial(kills, chosen.kills, chosen.minutes),
-        "storage": partial(storage, chosen.runs),
+        "storage": partial(storage, chosen.runs, chosen.minutes),
         "races": partial(races, chosen.processes),
         "disk": partial(disk, chosen.disks),
         "fuzz": partial(fuzz, chosen.seconds),
@@ -125,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "cpu_minutes": (sum(os.times()[:4]) - cpu) / 60,
             "day": datetime.datetime.now(datetime.UTC).date().isoformat(),
         }
-        chosen.results.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+        chosen.results.write_text(json.dumps(kept, indent=1) + "\n")
         chosen.page.write_text(to_page(kept))
     return 0
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,6 +147,7 @@ def runs_behind_faults(
     patience_seconds: float,
     away: int = 0,
     seed: int = 0,
+    minutes: float | None = None,
 ) -> Outcome:
     """Do runs behind the proxy, one after another, and return what came of them.
 
@@ -158,8 +160,9 @@ def runs_behind_faults(
         patience_seconds: Of the store; short, so that giving up is seen as well.
         away: So many requests at the beginning of each run are answered that the service is away.
         seed: Of the faults.
+        minutes: Begin no run after so long; None: whatever it takes.
     """
-    outcome = Outcome()
+    outcome, started = Outcome(), time.monotonic()
     os.environ["STORAGE_EMULATOR_HOST"] = server
     model = write_model(folder / "model", 30_000, seed)
     open_store(bucket).upload_dir(draw_source(folder / "images"), "images")
@@ -169,6 +172,8 @@ def runs_behind_faults(
     defaults["patience_seconds"], gcs.FIRST_WAIT_SECONDS = patience_seconds, min(0.02, patience_seconds)
     try:
         for number in range(runs):
+            if minutes is not None and time.monotonic() - started > 60 * minutes:
+                break
             root = f"{bucket}/run{number}"
             with FaultProxy(server, share=share, seed=seed * 100_000 + number) as proxy:
                 os.environ["STORAGE_EMULATOR_HOST"] = proxy.url

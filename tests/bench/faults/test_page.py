@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from bench.faults.__main__ import main
+from bench.faults.__main__ import PAGE, RESULTS, main
+from bench.faults.page import to_page
 
 
 def test_the_page_of_a_few_faults_tells_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,3 +23,7 @@ def test_the_page_of_a_few_faults_tells_them(tmp_path: Path, monkeypatch: pytest
     assert "## Killed" not in text
     assert " 1 of 1 " in text or "2 of 2" in text
     assert "**no**" not in text
+
+
+def test_the_page_is_that_of_the_figures_that_are_kept() -> None:
+    assert PAGE.read_text(encoding="utf-8") == to_page(json.loads(RESULTS.read_text(encoding="utf-8")))
