@@ -77,7 +77,7 @@ def why_waiting(node: Node | None, pod: Pod | None) -> Cause | None:
     quota = QUOTA.search(message)
     if quota:
         return Cause(
-            f"it waits for the quota {quota['name']} ({quota['numbers']})", "Wait for other runs, or raise it."
+            f"the quota {quota['name']} leaves no room ({quota['numbers']})", "Wait for other runs, or raise it."
         )
     reason, _, said = message.partition(": ")
     if reason == "Unschedulable":

@@ -35,8 +35,8 @@ def test_a_quota_that_keeps_a_pod_from_being_made_is_named() -> None:
         "requests.nvidia.com/gpu=8, limited: requests.nvidia.com/gpu=8"
     )
     assert why_waiting(node(message), None) == Cause(
-        "it waits for the quota assay (requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=8, limited: "
-        "requests.nvidia.com/gpu=8)",
+        "the quota assay leaves no room (requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=8, "
+        "limited: requests.nvidia.com/gpu=8)",
         "Wait for other runs, or raise it.",
     )
 
