@@ -11,11 +11,23 @@ from bench.statistics.simulate import cells, false_promotions, power
 
 def test_the_page_has_a_figure_for_every_kind_of_data_set(tmp_path: Path) -> None:
     page = tmp_path / "statistics.md"
-    assert main(["--rounds", "2", "--workers", "1", "--page", str(page)]) == 0
+    page.write_text("", encoding="utf-8")
+    assert main(["--rounds", "2", "--workers", "1", "--page", str(page), "--only", "coverage"]) == 0
     text = page.read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith(("| 8 |", "| 20 |", "| 60 |"))]
     shown = sum(cell.count(", ") for row in rows for cell in row.split("|"))
     assert shown == len(cells())
+
+
+def test_sections_are_added_to_the_page_one_by_one(tmp_path: Path) -> None:
+    page = tmp_path / "statistics.md"
+    page.write_text("", encoding="utf-8")
+    for section in ("offsets", "learning"):
+        assert main(["--rounds", "1", "--workers", "1", "--page", str(page), "--only", section]) == 0
+    text = page.read_text(encoding="utf-8")
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert headings == ["## Decisions among several classes", "## Runs stopped because they do not learn"]
+    assert "| 5% | shuffled | 1 of 1 |" in text
 
 
 def test_a_level_spent_over_looks_holds_where_the_whole_level_each_time_does_not() -> None:
