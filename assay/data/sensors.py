@@ -35,7 +35,8 @@ def decode_window(data: bytes) -> np.ndarray:
         values = values[:, np.newaxis]
     if values.ndim != 2 or not values.size:
         raise UnusableWindow(f"not a window of steps x channels: its shape is {values.shape}")
-    window = values.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large for float32 is infinite, and told below
+        window = values.astype(np.float32)
     if np.isinf(window).any():
         raise UnusableWindow(f"{int(np.isinf(window).sum())} infinite values")
     return np.ascontiguousarray(window)
