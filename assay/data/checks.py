@@ -23,6 +23,7 @@ from assay.errors import InputError
 _IMBALANCE = 5
 _FEW_TO_JUDGE = 30
 _LARGE_GROUP = 0.3
+_MANY_ALIKE = 0.05
 _BLANK_CONTRAST = 1.0
 _SHORTCUT_GAIN = 0.1
 _SHORTCUT_AUC = 0.95
@@ -197,6 +198,19 @@ def _leaks(table: pd.DataFrame) -> list[str]:
         found.append(
             f"{_counted(disagreeing, 'set')} of near duplicates with different labels: one of them may be wrong "
             "(quality.html shows them)"
+        )
+    alike = (table["duplicates"] >= 0) & (table["exact"] < 0)
+    if alike.sum() > _MANY_ALIKE * len(table):
+        found.append(
+            f"{alike.sum():,} of {len(table):,} images look like copies of others, and stay in one split with them: "
+            "look at them in quality.html. If they are different pictures, set data.near_duplicates: false"
+        )
+    named = table[(table["duplicates"] >= 0) & (table["given_group"] != "")].groupby("duplicates")["group"].nunique()
+    if (named > 1).any():
+        found.append(
+            f"{_counted(int((named > 1).sum()), 'set')} of images that look like copies of each other are of different "
+            "groups, which are not joined for that (quality.html shows them): if they are one patient or slide, give "
+            "them one group"
         )
     spanning = int((sets["split"].nunique() > 1).sum())
     if spanning:

@@ -15,14 +15,7 @@ import pandas as pd
 
 from assay.config import DataConfig
 from assay.data.classes import choose_classes
-from assay.data.duplicates import (
-    THUMBNAIL_SIDE,
-    Signatures,
-    exact_pairs,
-    extend_groups,
-    near_pairs,
-    signatures,
-)
+from assay.data.duplicates import detail, exact_pairs, extend_groups, joinable, near_pairs
 from assay.data.images import Rendering, decode_with_range
 from assay.data.masks import count_shades
 from assay.data.sensors import decode_window
@@ -33,7 +26,8 @@ from assay.observability.progress import Progress
 from assay.observability.resources import available_cores
 
 _CHUNK = 64
-_GREY = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+_THUMBNAIL = (32, 32)
+Details = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +55,8 @@ class Survey:
             low and high as a network sees them), brightness and contrast (mean and standard deviation of a grey
             thumbnail; for sensors of the values), shades (how many of 256 values occur in an image), missing (values,
             for sensors), given_group (the source's own), duplicates (number of the set of exact or near duplicates, or
-            -1), exact (number of the set of exact ones, or -1).
+            -1; images of different given groups that only look alike share a set and no group), exact (number of the
+            set of exact ones, or -1).
         set_aside: Everything that is not used.
         notes: Decisions that the user should hear of, one line each.
     """
@@ -116,7 +111,7 @@ _FIELDS = [field.name for field in dataclasses.fields(_Row)]
 @dataclass(frozen=True)
 class _Chunk:
     rows: list[_Row]
-    signatures: Signatures | None
+    details: list[Details]
     set_aside: list[SetAside]
 
 
@@ -140,19 +135,19 @@ def survey(uri: str, config: DataConfig, *, workers: int | None = None, names_fi
         raise InputError(listing.refusals[0])
     set_aside = [SetAside(rejected.uri, rejected.reason) for rejected in listing.rejected]
     rows: list[_Row] = []
-    parts: list[Signatures] = []
+    details: list[Details] = []
     threads = workers or max(available_cores(), source.parallel_reads)
     unit = "images" if config.kind == "image" else "windows"
     with Progress(f"read {unit}", total=len(entries), unit=unit) as progress:
         for chunk in _examine(source, entries, config, threads):
             rows += chunk.rows
             set_aside += chunk.set_aside
-            if chunk.signatures is not None:
-                parts.append(chunk.signatures)
+            details += chunk.details
             progress.advance(len(chunk.rows) + len(chunk.set_aside))
     table = pd.DataFrame({name: [getattr(row, name) for row in rows] for name in _FIELDS})
     rows.clear()
-    images = _join(parts) if config.kind == "image" and config.near_duplicates else None
+    images = np.stack(details) if details else None
+    details.clear()
 
     keep = np.ones(len(table), bool)
     if config.kind == "sensor":
@@ -195,14 +190,15 @@ def _examine(source: Source, entries: Sequence[Entry], config: DataConfig, threa
 
 def _examine_chunk(source: Source, entries: Sequence[Entry], config: DataConfig) -> _Chunk:
     rows: list[_Row] = []
-    thumbnails: list[npt.NDArray[np.uint8]] = []
+    details: list[Details] = []
     set_aside: list[SetAside] = []
     for entry in entries:
         try:
             data = source.read(entry)
             if config.kind == "image":
-                row, thumbnail = _examine_image(entry, data, config)
-                thumbnails.append(thumbnail)
+                row, shown = _examine_image(entry, data, config)
+                if config.near_duplicates:
+                    details.append(shown)
             else:
                 row = _examine_window(entry, data, config)
             rows.append(row)
@@ -210,16 +206,15 @@ def _examine_chunk(source: Source, entries: Sequence[Entry], config: DataConfig)
             set_aside.append(SetAside(entry.uri, str(reason), entry))
         except OSError as error:
             set_aside.append(SetAside(entry.uri, f"cannot be read ({error.strerror or error})", entry))
-    found = signatures(np.stack(thumbnails)) if thumbnails and config.near_duplicates else None
-    return _Chunk(rows, found, set_aside)
+    return _Chunk(rows, details, set_aside)
 
 
-def _examine_image(entry: Entry, data: bytes, config: DataConfig) -> tuple[_Row, npt.NDArray[np.uint8]]:
+def _examine_image(entry: Entry, data: bytes, config: DataConfig) -> tuple[_Row, Details]:
     rendering = Rendering.of(config)
     pixels, info, used = decode_with_range(data, config.max_pixels, rendering)
     height, width, channels = pixels.shape
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if channels == 3 else pixels[..., 0]
-    thumbnail = cv2.resize(grey, _GREY, interpolation=cv2.INTER_AREA)
+    thumbnail = cv2.resize(grey, _THUMBNAIL, interpolation=cv2.INTER_AREA)
     mean, deviation = cv2.meanStdDev(thumbnail)
     row = _Row(
         id=entry.id,
@@ -246,7 +241,7 @@ def _examine_image(entry: Entry, data: bytes, config: DataConfig) -> tuple[_Row,
         contrast=float(deviation[0, 0]),
         shades=count_shades(pixels),
     )
-    return row, thumbnail
+    return row, detail(grey)
 
 
 def _examine_window(entry: Entry, data: bytes, config: DataConfig) -> _Row:
@@ -283,14 +278,6 @@ def _examine_window(entry: Entry, data: bytes, config: DataConfig) -> _Row:
     )
 
 
-def _join(parts: Sequence[Signatures]) -> Signatures:
-    if not parts:
-        return signatures(np.zeros((0, *_GREY), np.uint8))
-    return Signatures(
-        np.concatenate([part.hashes for part in parts]), np.concatenate([part.sketches for part in parts])
-    )
-
-
 def _same_shape(table: pd.DataFrame, set_aside: list[SetAside]) -> npt.NDArray[np.bool_]:
     """Set aside windows of another shape than most."""
     if table.empty:
@@ -323,21 +310,25 @@ def _entry(row: pd.Series) -> Entry:
 
 
 def _take(
-    table: pd.DataFrame, images: Signatures | None, keep: npt.NDArray[np.bool_]
-) -> tuple[pd.DataFrame, Signatures | None]:
+    table: pd.DataFrame, images: Details | None, keep: npt.NDArray[np.bool_]
+) -> tuple[pd.DataFrame, Details | None]:
     if keep.all():
         return table, images
-    kept = Signatures(images.hashes[keep], images.sketches[keep]) if images is not None else None
-    return table[keep].reset_index(drop=True), kept
+    return table[keep].reset_index(drop=True), images[keep] if images is not None else None
 
 
-def _group(table: pd.DataFrame, images: Signatures | None, config: DataConfig) -> pd.DataFrame:
+def _group(table: pd.DataFrame, images: Details | None, config: DataConfig) -> pd.DataFrame:
     """Add the columns group, duplicates and exact."""
     ids, given = table["id"].tolist(), table["given_group"].tolist()
     copies = exact_pairs(table["sha256"].tolist())
-    pairs = copies
+    pairs = joined = copies
     if images is not None:
-        pairs = np.concatenate([copies, near_pairs(images, config.near_duplicate_bits)])
-    groups, sets = extend_groups(ids, given, pairs)
+        # Of exact copies one stands for all.
+        different = np.setdiff1d(np.arange(len(table)), copies[:, 1])
+        near = different[near_pairs(images[different], config.near_duplicate_bits)]
+        pairs = np.concatenate([copies, near])
+        joined = np.concatenate([copies, joinable(near, given)])
+    groups, _ = extend_groups(ids, given, joined)
+    _, sets = extend_groups(ids, [""] * len(ids), pairs)
     _, exact = extend_groups(ids, [""] * len(ids), copies)
     return table.assign(group=groups, duplicates=sets, exact=exact)
