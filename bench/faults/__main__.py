@@ -50,7 +50,7 @@ def _plain(outcome: Any) -> dict[str, Any]:
 def storage(count: int, minutes: float | None, folder: Path, seed: int) -> dict[str, Any]:
     """Do runs through gs:// behind faults: most with patience, one in five with so little that they stop."""
     found = {}
-    for name, runs, share, patience in (("patient", count - count // 5, 0.2, 5.0), ("hasty", count // 5, 0.1, 0.05)):
+    for name, runs, share, patience in (("patient", count - count // 5, 0.2, 5.0), ("hasty", count // 5, 0.1, 0.3)):
         with bucket() as (url, root):
             place = folder / name
             outcome = runs_behind_faults(

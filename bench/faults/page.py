@@ -59,7 +59,9 @@ Patience is how long the store tries again without getting on (120 s where nothi
 
 {_table(head, rows)}
 
-Faults by kind: {listed}. `cut`: half of an answer arrives; `flip`: one bit of what is downloaded, `flip sent`: of
+Faults by kind: {listed}.
+
+`cut`: half of an answer arrives; `flip`: one bit of what is downloaded, `flip sent`: of
 what is uploaded; `lost`: the request arrives and its answer does not; `slow`: a third of a second later."""
 
 
@@ -107,6 +109,7 @@ Each step of a tiny run (a CNN of 4 epochs, a search of short trials, both judge
 float32) is killed with SIGKILL one to three times at random instants of its work, and called again. The run that ends
 is compared with one that nothing disturbed: weights, metrics, histories, trials, predictions, the choice, versions
 and changes of the champion. Times are not compared. `make test-faults PARTS=kills KILLS=1000` does a thousand.
+What a killed ingest has half written below `snapshots/` stays until `assay gc` takes it.
 
 {_table(["what", "how it was"], rows)}"""
 
