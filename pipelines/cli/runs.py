@@ -19,11 +19,12 @@ def runs_list(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many, newest first.")] = 20,
 ) -> None:
     """List the latest runs: state, start, id and name."""
-    from pipelines.cluster.runs import list_runs, state_of, title_of
+    from pipelines.cluster.runs import ended_as, list_runs, title_of
 
-    found = list_runs(_connect(), limit)
+    cluster = _connect()
+    found = list_runs(cluster, limit)
     for run in found:
-        typer.echo(f"{state_of(run).lower():<10} {run.created_at:%Y-%m-%d %H:%M} {run.run_id} {title_of(run)}")
+        typer.echo(f"{ended_as(cluster, run).lower():<10} {run.created_at:%Y-%m-%d %H:%M} {run.run_id} {title_of(run)}")
     if not found:
         typer.echo("no runs yet", err=True)
 

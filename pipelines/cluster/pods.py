@@ -110,11 +110,9 @@ def read_workflow(cluster: Cluster, run_id: str) -> Workflow | None:
 
     The server keeps it with the run, so it is there without Kubernetes and after the pods are gone.
     """
-    with contextlib.suppress(AssayError, ValueError, KeyError, TypeError):
-        said = cluster.get(f"/apis/v1beta1/runs/{run_id}", patience_seconds=0)
-        manifest = json.loads(said["pipeline_runtime"]["workflow_manifest"])
-        if manifest.get("status"):
-            return parse_workflow(manifest)
+    kept = kept_workflow(cluster, run_id)
+    if kept is not None:
+        return kept
     with contextlib.suppress(Exception):  # no kubeconfig, no right, no answer: whatever it is, there is none to be had
         from kubernetes import client
 
@@ -127,4 +125,14 @@ def read_workflow(cluster: Cluster, run_id: str) -> Workflow | None:
             _request_timeout=ANSWER_SECONDS,
         )
         return parse_workflow(found["items"][0])
+    return None
+
+
+def kept_workflow(cluster: Cluster, run_id: str) -> Workflow | None:
+    """Return the workflow of a run as Kubeflow's server keeps it, or None where it does not give it."""
+    with contextlib.suppress(AssayError, ValueError, KeyError, TypeError):
+        said = cluster.get(f"/apis/v1beta1/runs/{run_id}", patience_seconds=0)
+        manifest = json.loads(said["pipeline_runtime"]["workflow_manifest"])
+        if manifest.get("status"):
+            return parse_workflow(manifest)
     return None

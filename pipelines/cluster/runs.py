@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.cluster.client import Cluster
+from pipelines.cluster.pods import kept_workflow
 
 SUCCEEDED, FAILED, CANCELED, SKIPPED = "SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"
 CANCELING, PENDING = "CANCELING", "PENDING"
@@ -19,6 +20,18 @@ def state_of(run: Any) -> str:
     state = str(run.state or PENDING)
     before = [change.state for change in run.state_history or ()]
     return CANCELED if state == FAILED and CANCELING in before else state
+
+
+def ended_as(cluster: Cluster, run: Any) -> str:
+    """Return how a run stands, with a look at its workflow where the server alone does not tell.
+
+    A run whose end comes at once never was CANCELING in the server's history; its workflow has no time left then.
+    """
+    state = state_of(run)
+    if state != FAILED:
+        return state
+    workflow = kept_workflow(cluster, str(run.run_id))
+    return CANCELED if workflow is not None and workflow.was_ended else FAILED
 
 
 def title_of(run: Any) -> str:

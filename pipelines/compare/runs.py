@@ -22,7 +22,7 @@ from assay.storage.objects import TRANSFERS_AT_A_TIME
 from assay.storage.open import open_store
 from assay.sweep.parts import TABLES
 from pipelines.cluster.ids import pick
-from pipelines.cluster.runs import state_of, title_of
+from pipelines.cluster.runs import ended_as, state_of, title_of
 
 if TYPE_CHECKING:
     from pipelines.cluster.client import Cluster
@@ -208,7 +208,7 @@ def compare_on_cluster(cluster: Cluster, wanted: Sequence[str], experiment: str 
         Run(
             run_id=run.run_id,
             title=title_of(run),
-            state=state_of(run).lower(),
+            state=ended_as(cluster, run).lower(),
             when=run.created_at,
             parameters=flatten(_sections(_given(run))),
             storage=roots[run.run_id],

@@ -38,7 +38,7 @@ def test_submit_starts_a_run_with_what_the_command_line_changes(
     assert assay(monkeypatch, "submit", CONFIG, *arguments) == 0
     (run,) = kubeflow.state.runs.values()
     assert "gs://bucket/images" in run["runtime_config"]["parameters"]["data"]
-    assert " finetune.epochs=3 " in run["display_name"]
+    assert run["display_name"].startswith("finetune.epochs=3 demo ")
     said = capsys.readouterr().out
     assert f"/#/runs/details/{run['run_id']}" in said
     assert "(uploaded)" in said

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cluster.client import Cluster
-from pipelines.cluster.runs import cancel, list_runs, state_of, title_of
+from pipelines.cluster.runs import cancel, ended_as, list_runs, state_of, title_of
 from tests.pipelines.recordings import Recording
 
 
@@ -23,6 +23,19 @@ def test_a_run_that_was_ended_is_cancelled_and_one_that_failed_is_not(
     runs = [cluster.run(kubeflow.play(one, looks=10**6)) for one in recordings]
     assert [run.state for run in runs] == ["FAILED", "FAILED", "SUCCEEDED"]
     assert [state_of(run) for run in runs] == ["CANCELED", "FAILED", "SUCCEEDED"]
+
+
+def test_a_run_whose_end_came_at_once_is_cancelled_though_its_history_does_not_say_so(
+    kubeflow: Any, cluster: Cluster, shared: Path
+) -> None:
+    recorded = {kind: Recording.load(shared, kind) for kind in ("cancelled", "run-deadline")}
+    # As a real server left a run that was cancelled before its first step had begun.
+    history = [one for one in recorded["cancelled"].run["state_history"] if one["state"] != "CANCELING"]
+    run = {**recorded["cancelled"].run, "state_history": history}
+    quick = Recording("cancelled", run, recorded["cancelled"].workflow, recorded["cancelled"].pods)
+    found = [cluster.run(kubeflow.play(one, looks=10**6)) for one in (quick, recorded["run-deadline"])]
+    assert [state_of(run) for run in found] == ["FAILED", "FAILED"]
+    assert [ended_as(cluster, run) for run in found] == ["CANCELED", "FAILED"]
 
 
 def test_a_run_of_a_schedule_is_called_by_its_config(kubeflow: Any, cluster: Cluster, shared: Path) -> None:
