@@ -14,10 +14,22 @@ export ASSAY_IMAGES__GPU=${ASSAY_IMAGES__GPU:-$ASSAY_IMAGES__CPU}
 work=$(mktemp -d)
 forwards=()
 trap 'kill "${forwards[@]}" 2>/dev/null || true; rm -rf "$work"' EXIT
+# keep SERVICE PORT: forwards a free port, and the same one again when the pod behind it is gone, as under a fault.
+keep() {
+  local child port=""
+  trap 'kill "$child" 2>/dev/null; exit' TERM
+  while true; do
+    kubectl -n "$namespace" port-forward "service/$1" "$port:$2" >>"$work/$1" 2>&1 &
+    child=$!
+    wait "$child" || true
+    port=$(sed -n 's#^Forwarding from 127.0.0.1:\([0-9]*\) .*#\1#p' "$work/$1" | head -1)
+    sleep 1
+  done
+}
 # forward SERVICE PORT: sets `address` to where the service now answers on this machine.
 forward() {
   : >"$work/$1" # the other process may not have opened it at the first look
-  kubectl -n "$namespace" port-forward "service/$1" ":$2" >"$work/$1" 2>&1 &
+  keep "$1" "$2" &
   forwards+=($!)
   local try
   for try in {1..50}; do
