@@ -32,6 +32,8 @@ import numpy.typing as npt
 DETAIL_SIDE = 64
 # Grey levels; below this standard deviation a picture is blank.
 _MIN_CONTRAST = 3.0
+# Of nearly blank pictures much is what compression left: more is asked of them.
+_FAINT, _ASKED_OF_FAINT = 8.0, 0.8
 # What compression at quality 50 changes a pixel of a detail by, in grey levels (root mean square).
 _COMPRESSION = 3.0
 _LOW, _HIGH = 12, 32
@@ -175,7 +177,8 @@ class _Search:
             margin = int(candidates.margin[number])
             if score < asked and margin:
                 score = self._aligned(first, second, position, margin) - _FOR_ALIGNING
-            if score >= asked:
+            faint = min(self.contrast[first], self.contrast[second]) < _FAINT
+            if score >= (max(asked, _ASKED_OF_FAINT) if faint else asked):
                 found.append((score, first, second, position))
         return self._linked(sorted(found, key=lambda one: (-one[0], *one[1:])), _LINKED * asked)
 
