@@ -183,7 +183,7 @@ def test_a_cluster_that_has_everything(kubernetes: ReadableCluster, settings: Se
     ]
     assert "answers, version 2.17.0" in lines[1]
     assert "fits node gpu-1" in lines[5]
-    assert "after 1 s" in lines[9]
+    assert "after 0.2 s" in lines[9]
     assert not open_store(str(settings.storage_root)).list(), "nothing is left in the storage"
 
 
