@@ -64,6 +64,21 @@ class ModelInfo(BaseModel):
     sha256: str = Field("", description="of model.keras; set by save_model")
     served_sha256: str = Field("", description="of what is in saved_model/; empty: there is none")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_a_temperature(cls, values: Any) -> Any:
+        # What earlier versions wrote: a champion in use must stay one.
+        if not isinstance(values, dict) or "temperature" not in values or "calibration" in values:
+            return values
+        kept = {name: value for name, value in values.items() if name != "temperature"}
+        temperature = values["temperature"]
+        if not isinstance(temperature, int | float) or not temperature > 0:
+            raise ValueError(f"temperature must be above 0. Received: {temperature!r}")
+        if temperature != 1:
+            slopes = (1 / temperature,) * len(values.get("classes", ()))
+            kept["calibration"] = Calibration(method="temperature", slopes=slopes)
+        return kept
+
     @model_validator(mode="after")
     def _fits_together(self) -> ModelInfo:
         if not -1 <= self.positive_index < len(self.classes):

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from assay.data.images import decode
-from assay.errors import InputError
+from assay.errors import AssayError, InputError
 from assay.hashing import hash_folder
 from assay.measures.calibration import Calibration
 from assay.models.artifact import copy_model, load_model, save_model, update_info
@@ -231,6 +231,20 @@ def test_the_threshold_belongs_to_the_positive_class_wherever_it_stands() -> Non
     info = info_for(positive_index=0, threshold=0.3)
     assert info.decide(np.array([[0.3, 0.7], [0.29, 0.71], [0.9, 0.1]])).tolist() == [0, 1, 0]
     assert info_for().positive_index == 1
+
+
+def test_a_champion_of_earlier_versions_with_a_temperature_answers_as_it_did(tmp_path: Path) -> None:
+    described = {"schema_version": 1, "name": "cnn3", "classes": ["a", "b"], "input_shape": [8, 8, 3]}
+    (tmp_path / "model.json").write_text(json.dumps({**described, "temperature": 2.5}), encoding="utf-8")
+    probabilities = np.array([[0.9, 0.1], [0.3, 0.7]])
+    powers = probabilities ** (1 / 2.5)
+    calibration = read_info(tmp_path).calibration
+    np.testing.assert_allclose(calibration.apply(probabilities), powers / powers.sum(axis=1, keepdims=True), rtol=1e-5)
+    (tmp_path / "model.json").write_text(json.dumps({**described, "temperature": 1.0}), encoding="utf-8")
+    assert read_info(tmp_path).calibration.is_identity
+    (tmp_path / "model.json").write_text(json.dumps({**described, "temperature": 0}), encoding="utf-8")
+    with pytest.raises(AssayError, match="not a readable model description"):
+        read_info(tmp_path)
 
 
 def test_a_slope_below_one_makes_certainty_finite_and_smaller() -> None:
