@@ -398,7 +398,9 @@ class ModelRegistry:
             version: The challenger.
             decision: JSON-serialisable.
         """
-        name = f"{_now().replace(':', '')}-{uuid.uuid4().hex[:8]}.json"
+        # Read back in the order of names: two decisions can fall into one millisecond.
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+        name = f"{now.replace(':', '')}-{uuid.uuid4().hex[:8]}.json"
         data = (json.dumps(decision, indent=1, ensure_ascii=False) + "\n").encode()
         self.store.write_bytes(self._at("versions", version, "decisions", name), data, if_generation=0)
 
