@@ -42,7 +42,7 @@ def write_sensor_preview(path: Path, dataset: Dataset, count: int, seed: int) ->
     rows = [[_shown("original", window, window, name)] for window, name in zip(windows, names, strict=True)]
     fill = "mean" if missing["policy"] == "error" else missing["policy"]
     if missing["simulate"]:
-        hider = MissingValues(missing["simulate"], fill, dataset.mean, seed)
+        hider = MissingValues(missing["simulate"], fill, dataset.mean, seed, missing.get("gap", 1.0))
         for epoch in range(_DRAWS):
             hidden = hider.batch(windows, chosen, epoch)
             for row, before, after in zip(rows, windows, hidden, strict=True):

@@ -82,7 +82,10 @@ class DataConfig(Section):
         "error", description="missing values in sensor windows: refuse, training mean, or linear in time"
     )
     simulate_missing: float = Field(
-        0.0, ge=0, lt=1, description="fraction of values hidden in training, when they can be missing at test time"
+        0.0,
+        ge=0,
+        lt=1,
+        description="fraction of values hidden in training, in gaps as long as its own, for later use",
     )
     shards: Annotated[int, Field(ge=1, le=512)] | Literal["auto"] = Field(
         1, description="parallel preprocessing tasks on a cluster, 1 to 512; auto: by the size of a source in gs://"

@@ -82,23 +82,41 @@ def window_statistics(blocks: Iterable[Windows], channels: int) -> tuple[tuple[f
     return tuple(mean.tolist()), tuple(deviation.tolist())
 
 
+def count_gaps(windows: Windows) -> tuple[int, int]:
+    """Return how many values of windows are missing, and in how many gaps: runs in time of one channel.
+
+    Args:
+        windows: float32 (N, T, C), NaN where missing.
+    """
+    missing = np.isnan(windows)
+    begins = missing.copy()
+    begins[:, 1:] &= ~missing[:, :-1]
+    return int(missing.sum()), int(begins.sum())
+
+
 class MissingValues:
     """Hides values of training windows and fills them again, anew in each epoch.
 
-    It has the interface of the image augmenter, so that batches are made in the same way.
+    It has the interface of the image augmenter, so that batches are made in the same way. Sensors fail for a while
+    and not for single values: gaps begin and end by chance with the mean length given, each channel by itself.
 
     Args:
         fraction: Share of the values that is hidden.
         policy: How they are filled; see `fill_missing`.
         means: Training mean of each channel.
         seed: With epoch and row it decides what is hidden.
+        gap: Mean length of a gap, steps; no shorter than independent values would make it.
+
+    Source:
+        Gaps by a chain of two states: Gilbert 1960, Bell System Technical Journal 39.
     """
 
-    def __init__(self, fraction: float, policy: str, means: Sequence[float], seed: int) -> None:
+    def __init__(self, fraction: float, policy: str, means: Sequence[float], seed: int, gap: float = 1.0) -> None:
         self.fraction = fraction
         self.policy = policy
         self.means = tuple(means)
         self.seed = seed
+        self.gap = gap
 
     def batch(self, windows: Windows, indices: npt.NDArray[Any], epoch: int, out: Windows | None = None, /) -> Windows:
         """Return the windows with some values hidden and filled.
@@ -109,12 +127,26 @@ class MissingValues:
             epoch: Number of the epoch.
             out: Where to put the result; a new array where it is absent.
         """
+        draws = [
+            np.random.default_rng([self.seed, 11, epoch, int(index)]).random(windows.shape[1:]) for index in indices
+        ]
         hidden = windows.copy()
-        for window, index in zip(hidden, indices, strict=True):
-            random = np.random.default_rng([self.seed, 11, epoch, int(index)])
-            window[random.random(window.shape) < self.fraction] = np.nan
+        hidden[self._gaps(np.stack(draws))] = np.nan
         filled = fill_missing(hidden, self.policy, self.means)
         if out is None:
             return filled
         out[:] = filled
         return out
+
+    def _gaps(self, draws: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Return what is hidden, bool (B, T, C), by uniform draws of that shape."""
+        hidden: npt.NDArray[np.bool_] = draws < self.fraction
+        # Independent values already make gaps of this length.
+        if self.gap <= 1 / (1 - self.fraction):
+            return hidden
+        ends = 1 / self.gap
+        begins = self.fraction / (1 - self.fraction) * ends
+        for step in range(1, draws.shape[1]):
+            now = draws[:, step]
+            hidden[:, step] = np.where(hidden[:, step - 1], now >= ends, now < begins)
+        return hidden

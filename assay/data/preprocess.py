@@ -18,7 +18,7 @@ import pandas as pd
 
 from assay.config import DataConfig
 from assay.data.dataset import SPLITS, Dataset, ShardedArray, shard_files
-from assay.data.missing import fill_missing, window_statistics
+from assay.data.missing import count_gaps, fill_missing, window_statistics
 from assay.data.plan import Plan, make_plan
 from assay.data.rows import BLOCK_BYTES, fill
 from assay.data.shards import SHARD_BYTES, ChannelStatistics, SplitWriter, write_description
@@ -210,27 +210,28 @@ def _describe(root: Path, description: dict[str, Any], shards: dict[str, Any], s
         channels = description["input_shape"][-1]
         mean, std = window_statistics(ShardedArray(files["train"]).batches(COPY_ROWS), channels)
         policy, simulate = description["config"]["missing"], description["config"]["simulate_missing"]
-        fractions = {name: _fill_windows(files[name], policy, mean) for name in SPLITS}
-        missing = {"policy": policy, "simulate": simulate, "fractions": fractions}
+        filled = {name: _fill_windows(files[name], policy, mean) for name in SPLITS}
+        fractions = {name: fraction for name, (fraction, _) in filled.items()}
+        missing = {"policy": policy, "simulate": simulate, "fractions": fractions, "gap": filled["train"][1]}
         description = {**description, "notes": [*description["notes"], *_missing_notes(fractions, simulate)]}
     write_description(root, {**description, "mean": list(mean), "std": list(std), "missing": missing, "splits": shards})
 
 
-def _fill_windows(files: Sequence[Path], policy: str, means: Sequence[float]) -> float:
-    """Fill missing values in place; return their fraction."""
-    missing = total = 0
+def _fill_windows(files: Sequence[Path], policy: str, means: Sequence[float]) -> tuple[float, float]:
+    """Fill missing values in place; return their fraction, and the mean length of a gap in steps (none: 1)."""
+    missing = gaps = total = 0
     for file in files:
         windows = np.load(file, mmap_mode="r+")
         for start in range(0, len(windows), COPY_ROWS):
             block = np.array(windows[start : start + COPY_ROWS])
-            gaps = int(np.isnan(block).sum())
-            missing, total = missing + gaps, total + block.size
-            if gaps:
+            values, runs = count_gaps(block)
+            missing, gaps, total = missing + values, gaps + runs, total + block.size
+            if values:
                 try:
                     windows[start : start + COPY_ROWS] = fill_missing(block, policy, means)
                 except UnusableWindow as error:
                     raise InputError(f"{error}. Set data.missing to mean or interpolate.") from error
-    return missing / max(total, 1)
+    return missing / max(total, 1), missing / gaps if gaps else 1.0
 
 
 def _missing_notes(fractions: dict[str, float], simulate: float) -> list[str]:

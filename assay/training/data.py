@@ -62,7 +62,8 @@ def augmenter_for(dataset: Dataset, policy: Policy, seed: int) -> BatchTransform
         missing = dataset.description.get("missing")
         if not missing or not missing["simulate"]:
             return None
-        return MissingValues(missing["simulate"], filling_policy(dataset), dataset.mean, seed)
+        gap = missing.get("gap", 1.0)
+        return MissingValues(missing["simulate"], filling_policy(dataset), dataset.mean, seed, gap)
     if not changes_images(policy):
         return None
     height, width, channels = dataset.input_shape

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from assay.data.missing import MissingValues, fill_missing, window_statistics
+from assay.data.missing import MissingValues, count_gaps, fill_missing, window_statistics
 from assay.data.unusable import UnusableWindow
 
 NAN = np.nan
@@ -78,3 +78,20 @@ def test_hidden_values_depend_on_seed_epoch_and_row_alone() -> None:
     np.testing.assert_array_equal(out, first)
     assert not np.isnan(array).any()
     assert (array != 0).all()
+
+
+def test_gaps_are_runs_in_time_of_one_channel() -> None:
+    window = np.array([[NAN, 1], [NAN, NAN], [3, NAN], [NAN, 4]], np.float32)
+    assert count_gaps(window[None]) == (5, 3)
+    assert count_gaps(np.stack([window, window])) == (10, 6)
+    assert count_gaps(np.zeros((2, 3, 1), np.float32)) == (0, 0)
+
+
+@pytest.mark.parametrize(("fraction", "gap"), [(0.05, 8.0), (0.3, 20.0), (0.3, 1.0), (0.6, 1.5)])
+def test_hidden_values_come_in_gaps_of_the_length_asked_for(fraction: float, gap: float) -> None:
+    array = np.ones((60, 1000, 2), np.float32)
+    hidden = MissingValues(fraction, "mean", [0, 0], seed=1, gap=gap).batch(array, np.arange(60), 0) == 0
+    values, gaps = count_gaps(np.where(hidden, np.float32(NAN), np.float32(1)))
+    assert values / array.size == pytest.approx(fraction, rel=0.1)
+    # Single values that are hidden independently lie beside each other by chance.
+    assert values / gaps == pytest.approx(max(gap, 1 / (1 - fraction)), rel=0.1)

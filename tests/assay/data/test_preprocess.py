@@ -343,3 +343,18 @@ def test_values_missing_only_in_use_call_for_simulation(tmp_path: Path, capsys: 
     dataset = preprocess(data, snapshot_of(data, tmp_path), tmp_path / "dataset", seed=0).dataset
     assert "set data.simulate_missing to 0.1" in dataset.description["notes"][-1]
     assert "set data.simulate_missing to 0.1" in capsys.readouterr().out
+    assert dataset.description["missing"]["gap"] == 1, "of the training split, where nothing is missing"
+
+
+def test_the_length_of_gaps_is_that_of_the_training_split(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for split, gap in zip(SPLITS, (3, 1, 5), strict=True):
+        for label in "ab":
+            (tmp_path / "windows" / split / label).mkdir(parents=True)
+            for number in range(6):
+                window = random.normal(size=(10, 2)).astype(np.float32)
+                window[2 : 2 + gap, 0] = window[9, 1] = np.nan
+                np.save(tmp_path / "windows" / split / label / f"{number}.npy", window)
+    data = DataConfig(source=str(tmp_path / "windows"), kind="sensor", missing="mean")
+    dataset = preprocess(data, snapshot_of(data, tmp_path), tmp_path / "dataset", seed=0).dataset
+    assert dataset.description["missing"]["gap"] == 2
