@@ -14,6 +14,7 @@ from assay.augmentation.operations import active_operations
 from assay.augmentation.policy import POLICY_FILE, save_policy
 from assay.augmentation.preview import write_preview
 from assay.augmentation.sensor_preview import write_sensor_preview
+from assay.augmentation.signal import signal_in_words
 from assay.augmentation.warp import check_fits
 from assay.config import AugmentConfig, Policy
 from assay.data.dataset import Dataset, Split
@@ -79,9 +80,9 @@ def augment(augment: AugmentConfig, dataset_dir: Path, out_dir: Path, seed: int,
     operations = active_operations(policy)
     if dataset.kind == "sensor":
         with new_file(out_dir / PREVIEW_FILE) as stage:
-            write_sensor_preview(stage, dataset, augment.preview_images, seed)
+            write_sensor_preview(stage, dataset, policy.signal, augment.preview_images, seed)
         save_policy(policy, out_dir / POLICY_FILE)
-        return AugmentResult(policy, {"augment_operations": 0.0})
+        return AugmentResult(policy, {"augment_operations": float(len(signal_in_words(policy.signal)))})
     chosen = choose_examples(dataset.train.labels, augment.preview_images, seed)
     images = dataset.train.inputs[chosen]
     with new_file(out_dir / PREVIEW_FILE) as stage:
@@ -130,8 +131,8 @@ def check_sensor(policy: Policy) -> None:
     if operations:
         fields = ", ".join(operation.field for operation in operations)
         raise InputError(
-            f"augment.policy: {fields} change images, and the data are sensor windows. Remove them; for values that "
-            "can be missing at test time set data.simulate_missing."
+            f"augment.policy: {fields} change images, and the data are sensor windows. Remove them; for windows there "
+            "is augment.policy.signal, and for values that can be missing at test time data.simulate_missing."
         )
 
 

@@ -1,4 +1,4 @@
-"""preview.html of sensor windows: what hiding values in training does to them, the one change that they undergo."""
+"""preview.html of sensor windows: what training does to them, and which values it hides."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from assay.augmentation.examples import choose_examples
+from assay.augmentation.signal import SignalAugmenter, signal_in_words
+from assay.config import SignalChange
 from assay.data.dataset import Dataset
 from assay.data.missing import MissingValues
 from assay.pages.pictures import CHANNELS_DRAWN, window_element
@@ -26,12 +28,13 @@ class PreviewWindow:
     caption: str
 
 
-def write_sensor_preview(path: Path, dataset: Dataset, count: int, seed: int) -> None:
+def write_sensor_preview(path: Path, dataset: Dataset, change: SignalChange | None, count: int, seed: int) -> None:
     """Write the self-contained page.
 
     Args:
         path: The file.
         dataset: Sensor windows; its training split is shown.
+        change: What the policy does to windows.
         count: How many windows to show.
         seed: Of the run.
     """
@@ -41,18 +44,23 @@ def write_sensor_preview(path: Path, dataset: Dataset, count: int, seed: int) ->
     names = [dataset.classes[label] for label in dataset.train.labels[chosen]]
     rows = [[_shown("original", window, window, name)] for window, name in zip(windows, names, strict=True)]
     fill = "mean" if missing["policy"] == "error" else missing["policy"]
-    if missing["simulate"]:
+    said = signal_in_words(change)
+    if missing["simulate"] or said:
+        augmenter = SignalAugmenter(change, None, dataset.mean, dataset.std, seed)
         hider = MissingValues(missing["simulate"], fill, dataset.mean, seed, missing.get("gap", 1.0))
         for epoch in range(_DRAWS):
-            hidden = hider.batch(windows, chosen, epoch)
-            for row, before, after in zip(rows, windows, hidden, strict=True):
+            changed = augmenter.batch(windows, chosen, epoch)
+            hidden = hider.batch(changed, chosen, epoch)
+            for row, before, after in zip(rows, changed, hidden, strict=True):
                 share = float((before != after).mean())
-                row.append(_shown(f"draw {epoch + 1}", after, before, f"{100 * share:.0f} % of the values hidden"))
+                caption = f"{100 * share:.0f} % of the values hidden" if missing["simulate"] else "changed"
+                row.append(_shown(f"draw {epoch + 1}", after, before, caption))
     steps, channels = dataset.input_shape
     page = page_template("sensor_preview.html.j2", Path(__file__).parent).render(
         steps=steps,
         channels=channels,
         fraction=missing["simulate"],
+        changes=said,
         fill={"mean": "the channel's training mean", "interpolate": "a straight line between their neighbours"}[fill],
         rows=rows,
         most=CHANNELS_DRAWN,

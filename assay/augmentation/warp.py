@@ -134,10 +134,15 @@ def check_fits(policy: Policy, input_shape: tuple[int, int, int]) -> None:
     """Check that a policy's operations make sense for such images.
 
     Raises:
-        InputError: ``quarter_turns`` on images that are not square, ``color_jitter`` without colour,
+        InputError: ``signal``, ``quarter_turns`` on images that are not square, ``color_jitter`` without colour,
             or a number of channels other than 1 and 3.
     """
     height, width, channels = input_shape
+    if policy.signal is not None:
+        raise InputError(
+            "augment.policy.signal changes sensor windows, and the data are images. Set it to null; for images there "
+            "are brightness_range, color_jitter and the others."
+        )
     if channels not in (1, 3):
         raise InputError(
             f"augmentation takes images of 1 or 3 channels. Received: {channels}. "

@@ -136,10 +136,19 @@ class ColorJitter(Section):
     value: float = Field(0.0, ge=0, le=2, description="log-range: factor exp(uniform -v..v)")
 
 
+class SignalChange(Section):
+    """Random changes of sensor windows, as a sensor would have given them another time."""
+
+    jitter: float = Field(0.0, ge=0, le=2, description="noise added to each value, in its channel's deviations")
+    scale: float = Field(0.0, ge=0, le=2, description="log-range of each channel's factor about its mean")
+    shift: float = Field(0.0, ge=0, le=0.5, description="fraction of the window: moved in time, -s..s; ends repeat")
+
+
 class Policy(Section):
     """Ranges of random changes, with the names, meanings and units of Keras's ``ImageDataGenerator``.
 
-    The default policy changes nothing. ``quarter_turns`` and ``color_jitter`` are additions.
+    The default policy changes nothing. ``quarter_turns``, ``color_jitter`` and ``signal`` are additions; ``signal`` is
+    for sensor windows, all others are for images.
     """
 
     rotation_range: float = Field(0.0, ge=0, le=180, description="degrees: uniform in -r..r")
@@ -154,6 +163,7 @@ class Policy(Section):
     horizontal_flip: bool = Field(False, description="mirror left-right with probability one half")
     vertical_flip: bool = Field(False, description="mirror up-down with probability one half")
     color_jitter: ColorJitter | None = Field(None, description="random hue, saturation and value; null: none")
+    signal: SignalChange | None = Field(None, description="of sensor windows: noise, gain, shift; null: none")
     zca_whitening: bool = Field(False, description="whiten with a matrix fitted on the training split")
     fill_mode: FillMode = Field("nearest", description="what stands outside the image's border")
     fill_value: float = Field(0.0, ge=0, le=255, description="grey level outside the border for fill_mode constant")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assay.augmentation.operations import policy_in_words
+from assay.augmentation.signal import signal_in_words
 from assay.config import Policy
 from assay.evaluation.results import Candidate, Evaluation
 from assay.measures.metrics import METRICS
@@ -211,8 +212,8 @@ def cautions(evaluation: Evaluation) -> list[str]:
             )
     if _grouped(evaluation) and evaluation.resampler.units < FEW_GROUPS:
         found.append(
-            f"The test {evaluation.unit} come from {evaluation.resampler.units} groups only; intervals from so few are "
-            "themselves uncertain, and tend to be too narrow."
+            f"The test {evaluation.unit} come from {evaluation.resampler.units} groups only, which the intervals allow "
+            "for; those that are drawn by bootstrap may still be too narrow."
         )
     return found
 
@@ -320,12 +321,12 @@ def tried_against_overfitting(info: ModelInfo) -> list[str]:
 
 
 def augmentation_of(info: ModelInfo) -> list[str]:
-    """Return what was done to a model's training images, one phrase an operation; empty where nothing was."""
-    if info.kind != "image":
-        return []
+    """Return what was done to a model's training images or windows, one phrase each; empty where nothing was."""
     given = info.config.get("policy") or {}
     # A model of another version of the code may name operations that are gone.
     policy = Policy.model_validate({name: value for name, value in given.items() if name in Policy.model_fields})
+    if info.kind != "image":
+        return signal_in_words(policy.signal)
     return policy_in_words(policy, (info.input_shape[0], info.input_shape[1]))
 
 

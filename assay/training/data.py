@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from assay.augmentation.signal import SignalAugmenter, signal_in_words
 from assay.augmentation.warp import Augmenter
 from assay.augmentation.whitening import fit_whitening
 from assay.config import ModelConfig, Policy, RuntimeConfig
@@ -59,11 +60,13 @@ def augmenter_for(dataset: Dataset, policy: Policy, seed: int) -> BatchTransform
         InputError: The policy does not fit the images.
     """
     if dataset.kind == "sensor":
-        missing = dataset.description.get("missing")
-        if not missing or not missing["simulate"]:
+        missing, hide = dataset.description.get("missing"), None
+        if missing and missing["simulate"]:
+            gap = missing.get("gap", 1.0)
+            hide = MissingValues(missing["simulate"], filling_policy(dataset), dataset.mean, seed, gap)
+        if hide is None and not signal_in_words(policy.signal):
             return None
-        gap = missing.get("gap", 1.0)
-        return MissingValues(missing["simulate"], filling_policy(dataset), dataset.mean, seed, gap)
+        return SignalAugmenter(policy.signal, hide, dataset.mean, dataset.std, seed, policy.views)
     if not changes_images(policy):
         return None
     height, width, channels = dataset.input_shape
@@ -73,7 +76,7 @@ def augmenter_for(dataset: Dataset, policy: Policy, seed: int) -> BatchTransform
 def changes_images(policy: Policy) -> bool:
     """Return whether a policy asks for any random change."""
     neutral = Policy(views=policy.views, fill_mode=policy.fill_mode, fill_value=policy.fill_value)
-    return policy.model_copy(update={"zca_whitening": False}) != neutral
+    return policy.model_copy(update={"zca_whitening": False, "signal": None}) != neutral
 
 
 def training_batches(dataset: Dataset, policy: Policy, batch_size: int, seed: int, runtime: RuntimeConfig) -> Batches:

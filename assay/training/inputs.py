@@ -20,7 +20,7 @@ _SPARE = 2
 
 
 class BatchTransform(Protocol):
-    """What changes a batch in training: an `Augmenter` of images, or `MissingValues` of sensor windows."""
+    """What changes a batch in training: an `Augmenter` of images, or a `SignalAugmenter` of sensor windows."""
 
     def batch(
         self, images: np.ndarray, indices: np.ndarray, epoch: int, out: np.ndarray | None = None, /

@@ -25,8 +25,8 @@ FULL = Policy(
 
 
 def test_every_field_of_a_policy_is_an_operation_or_says_how_it_is_done():
-    how = {"fill_mode", "fill_value", "views"}
-    assert {operation.field for operation in OPERATIONS} | how == set(Policy.model_fields)
+    how, of_windows = {"fill_mode", "fill_value", "views"}, {"signal"}
+    assert {operation.field for operation in OPERATIONS} | how | of_windows == set(Policy.model_fields)
     assert active_operations(FULL) == list(OPERATIONS)
     assert active_operations(Policy(fill_mode="wrap", views=2)) == []
 

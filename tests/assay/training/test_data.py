@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.config import ColorJitter, ModelConfig, Policy, RuntimeConfig
+from assay.config import ColorJitter, ModelConfig, Policy, RuntimeConfig, SignalChange
 from assay.data.dataset import DATASET_FILE, Dataset
 from assay.data.shards import write_dataset, write_description
 from assay.training.compiled import Forward
@@ -73,6 +73,15 @@ def test_values_that_may_be_missing_in_use_are_hidden_in_training(tmp_path: Path
     hidden = shown != kept
     assert 0.2 < hidden.mean() < 0.4
     np.testing.assert_allclose(shown[hidden], np.broadcast_to(dataset.mean, shown.shape)[hidden], rtol=1e-5)
+
+
+def test_windows_are_changed_as_the_policy_of_signals_says(tmp_path: Path) -> None:
+    dataset = _sensors(tmp_path / "sensors", 0.0, "mean")
+    policy = Policy(signal=SignalChange(jitter=0.1))
+    batches = training_batches(dataset, policy, 20, 0, RuntimeConfig(workers=1))
+    noise = batches[0][0] - dataset.train.inputs[batches.order(0)]
+    np.testing.assert_allclose(noise.std(axis=(0, 1)), 0.1 * np.array(dataset.std), rtol=0.15)
+    assert augmenter_for(dataset, Policy(signal=SignalChange()), 0) is None
 
 
 def test_whole_sensor_windows_are_left_alone_whatever_the_policy_of_images(tmp_path: Path) -> None:
