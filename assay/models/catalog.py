@@ -261,13 +261,19 @@ def check_classes(name: str, num_classes: int, output: Output) -> None:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Draw the seeds of Keras's initializers and dropout from ``seed``, leaving Python's generator as it was."""
-    state = random.getstate()
-    random.seed(seed)
+    """Draw the seeds of Keras's initializers and dropout from ``seed``, by a generator of their own.
+
+    Keras draws them from Python's, which other threads draw from as well: the waits of a client of object storage,
+    that renews a lease meanwhile, would change the weights.
+    """
+    from keras.src.random import seed_generator
+
+    shared = seed_generator.python_random
+    seed_generator.python_random = random.Random(seed)
     try:
         yield
     finally:
-        random.setstate(state)
+        seed_generator.python_random = shared
 
 
 def _check_shape(entry: Entry, input_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
+import threading
 
 import keras
 import numpy as np
@@ -116,6 +118,28 @@ def test_a_sensor_network_refuses_images_and_says_what_takes_them() -> None:
         build_model("conv1d", (96, 96, 3), 2)
     with pytest.raises(InputError, match=r"layer 'conv4'.*at least 75 steps"):
         build_model("conv1d", (74, 3), 2)
+
+
+def test_threads_that_draw_random_numbers_meanwhile_change_no_weight() -> None:
+    ended = threading.Event()
+
+    def draw() -> None:
+        while not ended.is_set():
+            random.random()
+
+    def weights() -> list[np.ndarray]:
+        return build_model("cnn3", (24, 24, 1), 2, seed=5).get_weights()
+
+    before, alone = random.getstate(), weights()
+    assert random.getstate() == before, "Python's own generator stays as it was"
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        for one, other in zip(alone, weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
