@@ -11,7 +11,7 @@ from assay.augmentation.examples import choose_examples
 from assay.augmentation.signal import SignalAugmenter, signal_in_words
 from assay.config import SignalChange
 from assay.data.dataset import Dataset
-from assay.data.missing import MissingValues
+from assay.data.missing import hidden_values
 from assay.pages.pictures import CHANNELS_DRAWN, window_element
 from assay.pages.template import page_template
 
@@ -38,30 +38,29 @@ def write_sensor_preview(path: Path, dataset: Dataset, change: SignalChange | No
         count: How many windows to show.
         seed: Of the run.
     """
-    missing = dataset.description.get("missing") or {"policy": "error", "simulate": 0.0}
     chosen = choose_examples(dataset.train.labels, count, seed)
     windows = dataset.train.inputs[chosen]
     names = [dataset.classes[label] for label in dataset.train.labels[chosen]]
     rows = [[_shown("original", window, window, name)] for window, name in zip(windows, names, strict=True)]
-    fill = "mean" if missing["policy"] == "error" else missing["policy"]
-    said = signal_in_words(change)
-    if missing["simulate"] or said:
+    said, hide = signal_in_words(change), hidden_values(dataset, seed)
+    if hide is not None or said:
         augmenter = SignalAugmenter(change, None, dataset.mean, dataset.std, seed)
-        hider = MissingValues(missing["simulate"], fill, dataset.mean, seed, missing.get("gap", 1.0))
         for epoch in range(_DRAWS):
             changed = augmenter.batch(windows, chosen, epoch)
-            hidden = hider.batch(changed, chosen, epoch)
+            hidden = changed if hide is None else hide.batch(changed, chosen, epoch)
             for row, before, after in zip(rows, changed, hidden, strict=True):
                 share = float((before != after).mean())
-                caption = f"{100 * share:.0f} % of the values hidden" if missing["simulate"] else "changed"
+                caption = f"{100 * share:.0f} % of the values hidden" if hide is not None else "changed"
                 row.append(_shown(f"draw {epoch + 1}", after, before, caption))
     steps, channels = dataset.input_shape
     page = page_template("sensor_preview.html.j2", Path(__file__).parent).render(
         steps=steps,
         channels=channels,
-        fraction=missing["simulate"],
+        fraction=0.0 if hide is None else hide.fraction,
         changes=said,
-        fill={"mean": "the channel's training mean", "interpolate": "a straight line between their neighbours"}[fill],
+        fill={"mean": "the channel's training mean", "interpolate": "a straight line between their neighbours"}[
+            "mean" if hide is None else hide.policy
+        ],
         rows=rows,
         most=CHANNELS_DRAWN,
         seed=seed,

@@ -58,9 +58,11 @@ class SignalAugmenter:
         """
         if self.views:
             epoch %= self.views
-        changed = np.stack(
-            [self._changed(window, epoch, int(index)) for window, index in zip(windows, indices, strict=True)]
-        )
+        changed = windows
+        if self.change != SignalChange():
+            changed = np.stack(
+                [self._changed(window, epoch, int(index)) for window, index in zip(windows, indices, strict=True)]
+            )
         if self.hide is not None:
             changed = self.hide.batch(changed, indices, epoch)
         if out is None:

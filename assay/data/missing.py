@@ -7,12 +7,15 @@ in the same way: a network must have seen what filling looks like.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from assay.data.unusable import UnusableWindow
+
+if TYPE_CHECKING:
+    from assay.data.dataset import Dataset
 
 Windows = npt.NDArray[np.float32]
 
@@ -150,3 +153,20 @@ class MissingValues:
             now = draws[:, step]
             hidden[:, step] = np.where(hidden[:, step - 1], now >= ends, now < begins)
         return hidden
+
+
+def filling_policy(dataset: Dataset) -> Literal["error", "mean", "interpolate"]:
+    """Return how missing values of windows are filled in training, and so in use; error: there were none."""
+    missing = dataset.description.get("missing") or {"policy": "error", "simulate": 0}
+    if missing["policy"] == "error":
+        return "mean" if missing["simulate"] else "error"
+    return "mean" if missing["policy"] == "mean" else "interpolate"
+
+
+def hidden_values(dataset: Dataset, seed: int) -> MissingValues | None:
+    """Return what hides values of a dataset's windows in training, or None where nothing is hidden."""
+    missing = dataset.description.get("missing")
+    if not missing or not missing["simulate"]:
+        return None
+    gap = missing.get("gap", 1.0)
+    return MissingValues(missing["simulate"], filling_policy(dataset), dataset.mean, seed, gap)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from assay.augmentation.signal import SignalAugmenter, signal_in_words
+from assay.augmentation.signal import SignalAugmenter
 from assay.augmentation.warp import Augmenter
 from assay.augmentation.whitening import fit_whitening
-from assay.config import ModelConfig, Policy, RuntimeConfig
+from assay.config import ModelConfig, Policy, RuntimeConfig, SignalChange
 from assay.data.dataset import Dataset
-from assay.data.missing import MissingValues
+from assay.data.missing import hidden_values
 from assay.models.catalog import build_model
 from assay.training.inputs import Batches, BatchTransform
 
@@ -45,14 +45,6 @@ def build_for(dataset: Dataset, config: ModelConfig, policy: Policy, seed: int) 
     )
 
 
-def filling_policy(dataset: Dataset) -> Literal["error", "mean", "interpolate"]:
-    """Return how missing values of windows are filled in training, and so in use; error: there were none."""
-    missing = dataset.description.get("missing") or {"policy": "error", "simulate": 0}
-    if missing["policy"] == "error":
-        return "mean" if missing["simulate"] else "error"
-    return "mean" if missing["policy"] == "mean" else "interpolate"
-
-
 def augmenter_for(dataset: Dataset, policy: Policy, seed: int) -> BatchTransform | None:
     """Return what changes training batches of a dataset, or None where nothing does.
 
@@ -60,11 +52,8 @@ def augmenter_for(dataset: Dataset, policy: Policy, seed: int) -> BatchTransform
         InputError: The policy does not fit the images.
     """
     if dataset.kind == "sensor":
-        missing, hide = dataset.description.get("missing"), None
-        if missing and missing["simulate"]:
-            gap = missing.get("gap", 1.0)
-            hide = MissingValues(missing["simulate"], filling_policy(dataset), dataset.mean, seed, gap)
-        if hide is None and not signal_in_words(policy.signal):
+        hide = hidden_values(dataset, seed)
+        if hide is None and policy.signal in (None, SignalChange()):
             return None
         return SignalAugmenter(policy.signal, hide, dataset.mean, dataset.std, seed, policy.views)
     if not changes_images(policy):

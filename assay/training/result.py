@@ -13,6 +13,7 @@ import numpy as np
 
 from assay.config import ModelConfig, Policy, Section
 from assay.data.dataset import Dataset
+from assay.data.missing import filling_policy
 from assay.measures.calibration import Calibration
 from assay.models.artifact import save_model
 from assay.models.info import ModelInfo
@@ -20,7 +21,6 @@ from assay.models.summary import count_parameters
 from assay.storage.files import new_file
 from assay.training.checkpoint import note_place
 from assay.training.compiled import Forward
-from assay.training.data import filling_policy
 from assay.training.history import History, history_table, kept_phase
 from assay.training.metrics import validation_metrics
 
