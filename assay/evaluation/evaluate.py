@@ -88,15 +88,7 @@ def evaluate(
     from assay.evaluation import outputs
     from assay.runtime import apply_runtime
 
-    if not candidates:
-        raise InputError(
-            "there is nothing to evaluate: no candidate was handed in. Enable baseline, search or finetune."
-        )
-    dataset = Dataset.open(dataset_dir)
-    for name, folder in candidates.items():
-        reason = misfit(read_info(folder), dataset)
-        if reason:
-            raise InputError(f"candidate {name} does not fit {dataset_dir}: {reason}. Train it on this dataset.")
+    dataset = open_for(dataset_dir, {name: [folder] for name, folder in candidates.items()})
     apply_runtime(runtime, seed)
     evaluation = judge_candidates(evaluate, dataset, candidates, seed)
     evaluation = replace(evaluation, looks=looks)
@@ -109,6 +101,29 @@ def evaluate(
     shown = f"{auc:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
     log(f"best on the validation split: {evaluation.best.name}; test AUC {shown}")
     return EvaluationResult(evaluation.best.name, outputs.leaderboard(evaluation), metrics)
+
+
+def open_for(dataset_dir: Path, candidates: Mapping[str, Sequence[Path]]) -> Dataset:
+    """Open a dataset to judge candidates on.
+
+    Args:
+        dataset_dir: What preprocess wrote.
+        candidates: Folders of each one's models.
+
+    Raises:
+        InputError: There is no candidate, or a model was not trained for this dataset's classes or shape.
+    """
+    if not candidates:
+        raise InputError(
+            "there is nothing to evaluate: no candidate was handed in. Enable baseline, search or finetune."
+        )
+    dataset = Dataset.open(dataset_dir)
+    for name, folders in candidates.items():
+        for folder in folders:
+            reason = misfit(read_info(folder), dataset)
+            if reason:
+                raise InputError(f"candidate {name} does not fit {dataset_dir}: {reason}. Train it on this dataset.")
+    return dataset
 
 
 def judge_candidates(config: EvaluateConfig, dataset: Dataset, candidates: Mapping[str, Path], seed: int) -> Evaluation:

@@ -19,16 +19,13 @@ import numpy.typing as npt
 from assay.config import EvaluateConfig, RuntimeConfig
 from assay.data.dataset import Dataset, Split
 from assay.data.folds import FoldRows, open_fold
-from assay.errors import InputError
-from assay.evaluation.evaluate import EvaluationResult, conclude, group_labels, judge_candidate
-from assay.evaluation.predictions import misfit
+from assay.evaluation.evaluate import EvaluationResult, conclude, group_labels, judge_candidate, open_for
 from assay.evaluation.results import Candidate, Evaluation, FoldScore
 from assay.measures.calibration import Calibration, FittedCalibration
 from assay.measures.metrics import Scored, per_class_table, point_metrics
 from assay.measures.offsets import ClassOffsets
 from assay.measures.thresholds import Threshold
 from assay.models.ensemble import write_ensemble
-from assay.models.info import read_info
 from assay.observability.progress import log
 from assay.storage.files import new_folder
 
@@ -67,16 +64,7 @@ def evaluate_folds(
     from assay.evaluation import outputs
     from assay.runtime import apply_runtime
 
-    if not candidates:
-        raise InputError(
-            "there is nothing to evaluate: no candidate was handed in. Enable baseline, search or finetune."
-        )
-    dataset = Dataset.open(dataset_dir)
-    for name, folders in candidates.items():
-        for folder in folders:
-            reason = misfit(read_info(folder), dataset)
-            if reason:
-                raise InputError(f"candidate {name} does not fit {dataset_dir}: {reason}. Train it on this dataset.")
+    dataset = open_for(dataset_dir, candidates)
     apply_runtime(runtime, seed)
     if evaluate.test_time_augmentation:
         log("test-time augmentation: left out with folds")

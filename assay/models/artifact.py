@@ -3,7 +3,7 @@
 ``model.keras`` is the network, ``saved_model/`` the same behind serving signatures (encoded images or pixels in,
 calibrated probabilities out), and ``model.json`` what a stranger must know. ``model.json`` is written last: without
 it the folder holds no model. A candidate has no ``saved_model/``: it is written of the model that is chosen, with the
-threshold and the temperature that it is served with.
+threshold and the calibration that it is served with.
 """
 
 from __future__ import annotations

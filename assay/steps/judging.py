@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from assay.steps.frame import StepRecord, finite, parse, step, write_marker
 
 if TYPE_CHECKING:
     from assay.evaluation.evaluate import EvaluationResult
+    from assay.registry.versions import ModelRegistry
 
 
 def evaluate(
@@ -39,8 +42,7 @@ def evaluate(
     from assay.data.dataset import Dataset
     from assay.evaluation.evaluate import evaluate as run
     from assay.registry.versions import ModelRegistry
-    from assay.storage.open import is_remote, open_store
-    from assay.training.checkpoint import release_checkpoints
+    from assay.storage.open import open_store
 
     trained = {name: path for name, path in candidates.items() if path}
     models = {f"model of {name}": path for name, path in trained.items()}
@@ -51,11 +53,7 @@ def evaluate(
         out = Path(evaluation_path)
         registry, machine = ModelRegistry(open_store(storage_root), name), parse(RuntimeConfig, runtime)
         result = run(config, Path(dataset_path), folders, out, seed, machine, registry.looks())
-        if is_remote(storage_root):
-            registry.keep(out / "best")
-        # That the models could be read here proves that they are kept: nothing needs their checkpoints any more.
-        for model_dir in folders.values():
-            release_checkpoints(model_dir)
+        _keep(registry, storage_root, out, folders.values())
         record.metadata.update(Dataset.open(Path(dataset_path)).identity)
         _show(record, result, out, (report_path, leaderboard_path, classification_path, scores_path))
     return record
@@ -80,8 +78,7 @@ def evaluate_folds(
     from assay.data.dataset import Dataset
     from assay.evaluation.folds import evaluate_folds as run
     from assay.registry.versions import ModelRegistry
-    from assay.storage.open import is_remote, open_store
-    from assay.training.checkpoint import release_checkpoints
+    from assay.storage.open import open_store
     from assay.training.fold_models import fetch_fold_models
 
     with step("evaluate", inputs={"dataset": dataset_path}) as record, tempfile.TemporaryDirectory() as scratch:
@@ -95,14 +92,22 @@ def evaluate_folds(
         }
         registry, machine = ModelRegistry(open_store(storage_root), name), parse(RuntimeConfig, runtime)
         result = run(config, dataset.root, models, out, seed, machine, registry.looks())
-        if is_remote(storage_root):
-            registry.keep(out / "best")
-        for folders in models.values():
-            for model_dir in folders:
-                release_checkpoints(model_dir)
+        _keep(registry, storage_root, out, itertools.chain.from_iterable(models.values()))
         record.metadata.update(dataset.identity)
         _show(record, result, out, (report_path, leaderboard_path, classification_path, scores_path))
     return record
+
+
+def _keep(registry: ModelRegistry, storage_root: str, out: Path, model_dirs: Iterable[Path]) -> None:
+    """Bring the best model into object storage where results go there, and let go of what training has left."""
+    from assay.storage.open import is_remote
+    from assay.training.checkpoint import release_checkpoints
+
+    if is_remote(storage_root):
+        registry.keep(out / "best")
+    # That the models could be read here proves that they are kept: nothing needs their checkpoints any more.
+    for model_dir in model_dirs:
+        release_checkpoints(model_dir)
 
 
 def _show(record: StepRecord, result: EvaluationResult, out: Path, paths: tuple[str, str, str, str]) -> None:
