@@ -54,18 +54,23 @@ def loops(log: str) -> None:
         told(log=log, part=part)
 
 
+def run_below(folder: Path) -> None:
+    """Have Kubeflow run graphs in subprocesses here, with outputs and cache below a folder."""
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(folder / "steps"),
+        enable_caching=True,
+        cache_root=str(folder / "cache"),
+    )
+
+
 def test_parts_of_a_loop_that_give_an_address_are_reused_one_by_one_and_forced_wherever_they_stand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, log, folder = tmp_path / "cache", tmp_path / "log", tmp_path / "folder"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    local.init(
-        runner=local.SubprocessRunner(use_venv=False),
-        pipeline_root=str(tmp_path / "steps"),
-        enable_caching=True,
-        cache_root=str(cache),
-    )
+    run_below(tmp_path)
     ran = []
     for forced in ((), (), ("told",)):
         log.write_text("")
@@ -80,12 +85,7 @@ def test_parts_of_a_loop_that_give_an_address_are_reused_one_by_one_and_forced_w
 
 def test_a_forced_step_runs_again_with_what_follows_it_and_is_reused_then(tmp_path: Path) -> None:
     cache, log = tmp_path / "cache", tmp_path / "log"
-    local.init(
-        runner=local.SubprocessRunner(use_venv=False),
-        pipeline_root=str(tmp_path / "steps"),
-        enable_caching=True,
-        cache_root=str(cache),
-    )
+    run_below(tmp_path)
     ran = []
     for forced in ((), (), ("second",), ("first",), ()):
         log.write_text("")
@@ -107,12 +107,7 @@ def test_a_step_whose_output_is_damaged_is_made_again_and_it_is_said(
     tmp_path: Path, harm, ran: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     cache, log = tmp_path / "cache", tmp_path / "log"
-    local.init(
-        runner=local.SubprocessRunner(use_venv=False),
-        pipeline_root=str(tmp_path / "steps"),
-        enable_caching=True,
-        cache_root=str(cache),
-    )
+    run_below(tmp_path)
     for harmed in (False, True):
         log.write_text("")
         with reusing(cache):
@@ -129,12 +124,7 @@ def test_an_entry_of_the_cache_that_is_damaged_is_not_taken(
     tmp_path: Path, harm: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cache, log = tmp_path / "cache", tmp_path / "log"
-    local.init(
-        runner=local.SubprocessRunner(use_venv=False),
-        pipeline_root=str(tmp_path / "steps"),
-        enable_caching=True,
-        cache_root=str(cache),
-    )
+    run_below(tmp_path)
     with reusing(cache):
         two(log=str(log))
     for entry in cache.glob("*.json"):
@@ -180,12 +170,7 @@ def age(path: Path, days: float) -> None:
 
 def test_outputs_that_no_used_entry_of_the_cache_names_can_go(tmp_path: Path) -> None:
     cache, log = tmp_path / "cache", tmp_path / "log"
-    local.init(
-        runner=local.SubprocessRunner(use_venv=False),
-        pipeline_root=str(tmp_path / "steps"),
-        enable_caching=True,
-        cache_root=str(cache),
-    )
+    run_below(tmp_path)
 
     def run(*forced: str) -> list[str]:
         log.write_text("")
