@@ -239,7 +239,8 @@ def _usual_shape(source: Any, entries: Any, data: DataConfig) -> tuple[int, ...]
         try:
             content = source.read(entry)
             if data.kind == "sensor":
-                shapes.add(decode_window(content).shape)
+                steps, channels = decode_window(content).shape
+                shapes.add((steps, channels * (2 if data.missing_mask else 1)))
             else:
                 header = read_header(content)
                 shapes.add((header.height, header.width, 3 if data.color_mode == "rgb" else 1))

@@ -14,7 +14,7 @@ import numpy as np
 
 from assay.data.headers import IMAGE_EXTENSIONS, may_be_image
 from assay.data.images import Rendering, decode
-from assay.data.missing import fill_missing
+from assay.data.missing import window_for_network
 from assay.data.sensors import decode_window
 from assay.data.sources.files import SENSOR_EXTENSIONS
 from assay.data.sources.tree import LocalTree
@@ -294,14 +294,21 @@ def model_input(data: bytes, info: ModelInfo, max_pixels: int | None = None) -> 
 
 
 def window_input(window: np.ndarray, info: ModelInfo) -> np.ndarray:
-    """Return a window (T, C) of float32 with its missing values filled as in training.
+    """Return a window (T, C) of float32 with its missing values marked, filled and told as in training.
 
     Raises:
         Unusable: It has another shape than the model takes, or missing values that training refused.
     """
-    if window.shape != info.input_shape:
-        raise UnusableWindow(f"the window is {_sides(window.shape)}, the model takes {_sides(info.input_shape)}")
-    return fill_missing(window, info.missing, info.channel_means)
+    if window.shape != info.file_shape:
+        raise UnusableWindow(f"the window is {_sides(window.shape)}, the model takes {_sides(info.file_shape)}")
+    return window_for_network(
+        window,
+        info.missing,
+        info.channel_means,
+        values=info.missing_values,
+        flat_steps=info.missing_flat_steps,
+        mask=info.missing_mask,
+    )
 
 
 def _text(path: Path) -> str:

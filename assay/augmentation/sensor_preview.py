@@ -11,7 +11,7 @@ from assay.augmentation.examples import choose_examples
 from assay.augmentation.signal import SignalAugmenter, signal_in_words
 from assay.config import SignalChange
 from assay.data.dataset import Dataset
-from assay.data.missing import hidden_values
+from assay.data.missing import has_mask, hidden_values, sensor_channels
 from assay.pages.pictures import CHANNELS_DRAWN, window_element
 from assay.pages.template import page_template
 
@@ -41,18 +41,20 @@ def write_sensor_preview(path: Path, dataset: Dataset, change: SignalChange | No
     chosen = choose_examples(dataset.train.labels, count, seed)
     windows = dataset.train.inputs[chosen]
     names = [dataset.classes[label] for label in dataset.train.labels[chosen]]
-    rows = [[_shown("original", window, window, name)] for window, name in zip(windows, names, strict=True)]
+    steps, channels = dataset.input_shape[0], sensor_channels(dataset)
+    originals = windows[..., :channels]
+    rows = [[_shown("original", window, window, name)] for window, name in zip(originals, names, strict=True)]
     said, hide = signal_in_words(change), hidden_values(dataset, seed)
     if hide is not None or said:
-        augmenter = SignalAugmenter(change, None, dataset.mean, dataset.std, seed)
+        augmenter = SignalAugmenter(change, None, dataset.mean, dataset.std, seed, mask=has_mask(dataset))
         for epoch in range(_DRAWS):
             changed = augmenter.batch(windows, chosen, epoch)
             hidden = changed if hide is None else hide.batch(changed, chosen, epoch)
-            for row, before, after in zip(rows, changed, hidden, strict=True):
+            pairs = zip(rows, changed[..., :channels], hidden[..., :channels], strict=True)
+            for row, before, after in pairs:
                 share = float((before != after).mean())
                 caption = f"{100 * share:.0f} % of the values hidden" if hide is not None else "changed"
                 row.append(_shown(f"draw {epoch + 1}", after, before, caption))
-    steps, channels = dataset.input_shape
     page = page_template("sensor_preview.html.j2", Path(__file__).parent).render(
         steps=steps,
         channels=channels,

@@ -25,6 +25,8 @@ class SignalAugmenter:
         std: Training deviation of each channel (C,), the unit of the noise.
         seed: Of the run.
         views: Of the policy: epoch e shows view e modulo so many; 0: a new one in each epoch.
+        mask: Whether the second half of the channels says what is missing: it moves in time with the first, and is
+            else left as it is.
 
     Source:
         Um et al. 2017, Data Augmentation of Wearable Sensor Data, arXiv:1706.00527.
@@ -38,12 +40,15 @@ class SignalAugmenter:
         std: Sequence[float],
         seed: int,
         views: int = 0,
+        *,
+        mask: bool = False,
     ) -> None:
         self.change = change or SignalChange()
         self.hide = hide
         self.mean, self.std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
         self.seed = seed
         self.views = views
+        self.mask = mask
 
     def batch(
         self, windows: Windows, indices: npt.NDArray[np.integer], epoch: int, out: Windows | None = None, /
@@ -72,6 +77,7 @@ class SignalAugmenter:
 
     def _changed(self, window: Windows, epoch: int, index: int) -> Windows:
         steps, channels = window.shape
+        channels //= 2 if self.mask else 1
         random = np.random.default_rng([self.seed, 13, epoch, index])
         # Drawn whatever is asked for: leaving one change out leaves the others as they were.
         moved, gains = random.uniform(-1, 1), random.uniform(-1, 1, channels)
@@ -79,12 +85,14 @@ class SignalAugmenter:
             # What comes in from outside of the window is not known: the first or last value is repeated.
             at = np.arange(steps) + round(moved * self.change.shift * steps)
             window = window[np.clip(at, 0, steps - 1)]
+        window, told = window[:, :channels], window[:, channels:]
+        mean, std = self.mean[:channels], self.std[:channels]
         if self.change.scale:
-            window = self.mean + (window - self.mean) * np.exp(self.change.scale * gains).astype(np.float32)
+            window = mean + (window - mean) * np.exp(self.change.scale * gains).astype(np.float32)
         if self.change.jitter:
             noise = random.standard_normal(window.shape, dtype=np.float32)
-            window = window + self.change.jitter * self.std * noise
-        return window.astype(np.float32, copy=False)
+            window = window + self.change.jitter * std * noise
+        return np.concatenate([window, told], axis=1).astype(np.float32, copy=False)
 
 
 def signal_in_words(change: SignalChange | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Annotated, Any, Literal
 
@@ -87,6 +88,15 @@ class DataConfig(Section):
         lt=1,
         description="fraction of values hidden in training, in gaps as long as its own, for later use",
     )
+    missing_values: tuple[float, ...] = Field(
+        (), description="values of sensor windows that stand for a missing one, such as 0"
+    )
+    missing_flat_steps: int | None = Field(
+        None, ge=2, description="steps at one value from which a channel counts as failed and missing; null: never"
+    )
+    missing_mask: bool = Field(
+        False, description="give the network a channel more for each of the sensor's: 1 where a value was missing"
+    )
     shards: Annotated[int, Field(ge=1, le=512)] | Literal["auto"] = Field(
         1, description="parallel preprocessing tasks on a cluster, 1 to 512; auto: by the size of a source in gs://"
     )
@@ -106,6 +116,19 @@ class DataConfig(Section):
             raise ValueError(f"window_percentiles must be 0 <= low < high <= 100. Received: [{low}, {high}]")
         if self.bands is not None and (len(self.bands) not in (1, 3) or min(self.bands) < 1):
             raise ValueError(f"bands must be one or three numbers, counted from 1. Received: {list(self.bands)}")
+        return self
+
+    @model_validator(mode="after")
+    def _missing_values(self) -> DataConfig:
+        if not all(math.isfinite(value) for value in self.missing_values):
+            raise ValueError(
+                f"missing_values must be finite numbers; NaN is always missing. Received: {list(self.missing_values)}"
+            )
+        if self.missing_mask and self.missing == "error" and not self.simulate_missing:
+            raise ValueError(
+                "missing_mask would always say that nothing is missing. Received: true, with missing error and "
+                "simulate_missing 0. Set missing to mean or interpolate, or simulate_missing above 0"
+            )
         return self
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.data.dataset import SPLITS, Array, Counts, Dataset, ShardedArray, Split
-from assay.data.missing import window_statistics
+from assay.data.missing import has_mask, window_statistics
 from assay.data.shards import ChannelStatistics, SplitWriter, count_classes, write_description
 from assay.data.splitting import FOLD, REMEMBERED, check_enough, split_groups
 from assay.errors import InputError
@@ -205,7 +205,8 @@ def write_fold(dataset: Dataset, number: int, out_dir: Path) -> Dataset:
         if dataset.kind == "image":
             mean, std = statistics.result()
         else:
-            mean, std = window_statistics(_blocks(everything, rows.train), dataset.input_shape[-1])
+            blocks = _blocks(everything, rows.train)
+            mean, std = window_statistics(blocks, dataset.input_shape[-1], mask=has_mask(dataset))
         write_description(root, {**_description(dataset, everything, number, parts), **_found(mean, std, written)})
     return Dataset.open(out_dir)
 

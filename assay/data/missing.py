@@ -1,5 +1,9 @@
 """Missing values of sensor windows: filled by a policy, from the training split's statistics alone.
 
+Many a sensor says that it has failed with a zero or by repeating its last value: `mark_missing` makes such values
+missing ones, in training and in use. Where a mask is asked for, the network is given another channel for each of the
+sensor's, 1 where the value was missing and 0 where it was there.
+
 Where values are missing in use but not in training, `MissingValues` hides some in training too and fills them
 in the same way: a network must have seen what filling looks like.
 """
@@ -18,6 +22,78 @@ if TYPE_CHECKING:
     from assay.data.dataset import Dataset
 
 Windows = npt.NDArray[np.float32]
+
+
+def mark_missing(windows: Windows, values: Sequence[float] = (), flat_steps: int | None = None) -> Windows:
+    """Return windows with NaN where a sensor says, in its own way, that it has no value.
+
+    Args:
+        windows: float32 (N, T, C) or (T, C), NaN where missing.
+        values: What stands for a missing value, compared as float32.
+        flat_steps: A channel that stays at one value for so many steps or more, 2 at least, has none there; only what
+            lies within the window is counted. None: it has.
+
+    Returns:
+        A copy, or ``windows`` itself where nothing is asked for.
+    """
+    if values:
+        windows = np.where(np.isin(windows, np.asarray(values, np.float32)), np.float32(np.nan), windows)
+    if flat_steps is not None:
+        windows = np.where(_flat(windows, flat_steps), np.float32(np.nan), windows)
+    return windows
+
+
+def _flat(windows: Windows, steps: int) -> npt.NDArray[np.bool_]:
+    """Return which values lie in a run in time of so many equal ones or more, bool of the windows' shape."""
+    time = windows.shape[-2]
+    if steps > time:
+        return np.zeros(windows.shape, bool)
+
+    def summed(values: npt.NDArray[np.bool_], before: int, after: int) -> npt.NDArray[np.int64]:
+        margins = [(0, 0)] * (windows.ndim - 2) + [(before + 1, after), (0, 0)]
+        return np.cumsum(np.pad(values, margins), axis=-2, dtype=np.int64)
+
+    repeats = summed(windows[..., 1:, :] == windows[..., :-1, :], 0, 0)
+    # Where a run of `steps` begins, each of the `steps - 1` values after the first repeats the one before.
+    begins = repeats[..., steps - 1 :, :] - repeats[..., : time - steps + 1, :] == steps - 1
+    begun = summed(begins, steps - 1, steps - 1)
+    flat: npt.NDArray[np.bool_] = begun[..., steps:, :] > begun[..., :time, :]
+    return flat
+
+
+def window_for_network(
+    window: Windows,
+    policy: str,
+    means: Sequence[float],
+    *,
+    values: Sequence[float] = (),
+    flat_steps: int | None = None,
+    mask: bool = False,
+) -> Windows:
+    """Return what a network is shown of a window: missing values marked, filled and, where it is to know, told.
+
+    Args:
+        window: float32 (T, C) or (N, T, C), NaN where missing.
+        policy: See `fill_missing`.
+        means: Training mean of each channel (C,).
+        values: See `mark_missing`.
+        flat_steps: See `mark_missing`.
+        mask: Whether the channels of the mask follow those of the sensor.
+
+    Returns:
+        float32 (T, C), with a mask (T, 2C).
+
+    Raises:
+        UnusableWindow: The policy is ``error`` and a value is missing.
+    """
+    marked = mark_missing(window, values, flat_steps)
+    filled = fill_missing(marked, policy, means)
+    return with_mask(filled, np.isnan(marked)) if mask else filled
+
+
+def with_mask(windows: Windows, missing: npt.NDArray[np.bool_]) -> Windows:
+    """Return windows (..., T, C) with the channels of the mask behind the sensor's, float32 (..., T, 2C)."""
+    return np.concatenate([windows, missing.astype(np.float32)], axis=-1)
 
 
 def fill_missing(windows: Windows, policy: str, means: Sequence[float]) -> Windows:
@@ -57,7 +133,9 @@ def _interpolate(windows: Windows) -> None:
         windows[row, gap, channel] = np.interp(steps[gap], steps[~gap], windows[row, ~gap, channel])
 
 
-def window_statistics(blocks: Iterable[Windows], channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def window_statistics(
+    blocks: Iterable[Windows], channels: int, *, mask: bool = False
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel over the values that are there.
 
     One pass, by the combination of blocks of Chan, Golub and LeVeque (1979). The same blocks in the same order
@@ -66,6 +144,8 @@ def window_statistics(blocks: Iterable[Windows], channels: int) -> tuple[tuple[f
     Args:
         blocks: Windows float32 (B, T, C), NaN where a value is missing.
         channels: C.
+        mask: Whether the second half of the channels is a mask: it has the mean 0 and the deviation 0, so that no
+            statistics change what it says.
 
     Returns:
         Both (C,), in the sensor's units; 0 for a channel that has no value at all.
@@ -82,6 +162,8 @@ def window_statistics(blocks: Iterable[Windows], channels: int) -> tuple[tuple[f
         mean += step * more / total
         count += more
     deviation = np.sqrt(squares / np.maximum(count, 1))
+    if mask:
+        mean[channels // 2 :] = deviation[channels // 2 :] = 0
     return tuple(mean.tolist()), tuple(deviation.tolist())
 
 
@@ -109,33 +191,46 @@ class MissingValues:
         means: Training mean of each channel.
         seed: With epoch and row it decides what is hidden.
         gap: Mean length of a gap, steps; no shorter than independent values would make it.
+        mask: Whether the windows bring a mask, which then says what is hidden, too.
 
     Source:
         Gaps by a chain of two states: Gilbert 1960, Bell System Technical Journal 39.
     """
 
-    def __init__(self, fraction: float, policy: str, means: Sequence[float], seed: int, gap: float = 1.0) -> None:
+    def __init__(
+        self,
+        fraction: float,
+        policy: str,
+        means: Sequence[float],
+        seed: int,
+        gap: float = 1.0,
+        *,
+        mask: bool = False,
+    ) -> None:
         self.fraction = fraction
         self.policy = policy
         self.means = tuple(means)
         self.seed = seed
         self.gap = gap
+        self.mask = mask
 
     def batch(self, windows: Windows, indices: npt.NDArray[Any], epoch: int, out: Windows | None = None, /) -> Windows:
         """Return the windows with some values hidden and filled.
 
         Args:
-            windows: float32 (B, T, C).
+            windows: float32 (B, T, C), with a mask (B, T, 2C).
             indices: Row numbers (B,) in the training split.
             epoch: Number of the epoch.
             out: Where to put the result; a new array where it is absent.
         """
+        values = windows[..., : len(self.means)]
         draws = [
-            np.random.default_rng([self.seed, 11, epoch, int(index)]).random(windows.shape[1:]) for index in indices
+            np.random.default_rng([self.seed, 11, epoch, int(index)]).random(values.shape[1:]) for index in indices
         ]
-        hidden = windows.copy()
-        hidden[self._gaps(np.stack(draws))] = np.nan
-        filled = fill_missing(hidden, self.policy, self.means)
+        gone = self._gaps(np.stack(draws))
+        filled = fill_missing(np.where(gone, np.float32(np.nan), values), self.policy, self.means)
+        if self.mask:
+            filled = with_mask(filled, gone | (windows[..., len(self.means) :] > 0))
         if out is None:
             return filled
         out[:] = filled
@@ -168,5 +263,16 @@ def hidden_values(dataset: Dataset, seed: int) -> MissingValues | None:
     missing = dataset.description.get("missing")
     if not missing or not missing["simulate"]:
         return None
-    gap = missing.get("gap", 1.0)
-    return MissingValues(missing["simulate"], filling_policy(dataset), dataset.mean, seed, gap)
+    gap, mask = missing.get("gap", 1.0), has_mask(dataset)
+    means = dataset.mean[: sensor_channels(dataset)]
+    return MissingValues(missing["simulate"], filling_policy(dataset), means, seed, gap, mask=mask)
+
+
+def has_mask(dataset: Dataset) -> bool:
+    """Return whether the second half of a dataset's channels says where the first half was missing."""
+    return bool((dataset.description.get("missing") or {}).get("mask"))
+
+
+def sensor_channels(dataset: Dataset) -> int:
+    """Return how many channels of a dataset's windows are the sensor's own."""
+    return dataset.input_shape[-1] // (2 if has_mask(dataset) else 1)

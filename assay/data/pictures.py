@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from assay.config import DataConfig
 from assay.data.images import Rendering, decode_native, to_color_mode
+from assay.data.missing import mark_missing
 from assay.data.sensors import decode_window
 from assay.data.sources import Entry, Source
 from assay.data.unusable import Unusable
@@ -23,7 +24,8 @@ def picture(source: Source, entry: Entry, config: DataConfig) -> str | None:
     try:
         data = source.read(entry)
         if config.kind == "sensor":
-            return window_element(decode_window(data), entry.id, size=(_SIDE, _SIDE))
+            window = mark_missing(decode_window(data), config.missing_values, config.missing_flat_steps)
+            return window_element(window, entry.id, size=(_SIDE, _SIDE))
         pixels, _ = decode_native(data, config.max_pixels, Rendering.of(config))
     except (Unusable, OSError):
         return None

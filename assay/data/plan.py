@@ -34,6 +34,9 @@ ALGORITHM = 1
 # files keep their fingerprints.
 DECODER = 2
 _STABLE_FORMATS = frozenset({"JPEG", "PNG", "BMP", "GIF", "WEBP", "NPY", "CSV"})
+# Fields of the config that were added later: they count where they are set, so that they change no fingerprint by
+# being there.
+ADDED = {"window", "window_percentiles", "bands", "missing_values", "missing_flat_steps", "missing_mask"}
 REPORTED = ("used", "set_aside", "reasons", "duplicates")
 RECORD_COLUMNS = ["id", "uri", "label", "group", "sha256", "size", "width", "height", "mode"]
 
@@ -124,8 +127,7 @@ def make_plan(data: DataConfig, snapshot_dir: Path | str, seed: int, folds: int 
             "kind", "color_mode", "valid_fraction", "test_fraction", "limit_per_class", "missing", "simulate_missing",
         },
     )  # fmt: skip
-    # What was added later counts where it is set, so that it changes no fingerprint by being there.
-    added = data.model_dump(mode="json", include={"window", "window_percentiles", "bands"}, exclude_defaults=True)
+    added = data.model_dump(mode="json", include=ADDED, exclude_defaults=True)
     identity = [
         ALGORITHM,
         snapshot.fingerprint,
@@ -200,7 +202,7 @@ def _decoded_otherwise(snapshot: Snapshot) -> bool:
 
 def _row_shape(data: DataConfig, table: pd.DataFrame) -> tuple[int, ...]:
     if data.kind == "sensor":
-        return int(table["height"].iloc[0]), int(table["width"].iloc[0])
+        return int(table["height"].iloc[0]), int(table["width"].iloc[0]) * (2 if data.missing_mask else 1)
     size = target_size(table, data)
     height, width = size.height, size.width
     others = int(((table["height"] != height) | (table["width"] != width)).sum())

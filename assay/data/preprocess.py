@@ -208,24 +208,36 @@ def _describe(root: Path, description: dict[str, Any], shards: dict[str, Any], s
     else:
         files = {name: [root / shard["inputs"] for shard in part["shards"]] for name, part in shards.items()}
         channels = description["input_shape"][-1]
-        mean, std = window_statistics(ShardedArray(files["train"]).batches(COPY_ROWS), channels)
         policy, simulate = description["config"]["missing"], description["config"]["simulate_missing"]
-        filled = {name: _fill_windows(files[name], policy, mean) for name in SPLITS}
+        mask = description["config"]["missing_mask"]
+        mean, std = window_statistics(ShardedArray(files["train"]).batches(COPY_ROWS), channels, mask=mask)
+        filled = {name: _fill_windows(files[name], policy, mean, mask=mask) for name in SPLITS}
         fractions = {name: fraction for name, (fraction, _) in filled.items()}
-        missing = {"policy": policy, "simulate": simulate, "fractions": fractions, "gap": filled["train"][1]}
+        missing = {
+            "policy": policy,
+            "simulate": simulate,
+            "fractions": fractions,
+            "gap": filled["train"][1],
+            "values": description["config"]["missing_values"],
+            "flat_steps": description["config"]["missing_flat_steps"],
+            "mask": mask,
+        }
         description = {**description, "notes": [*description["notes"], *_missing_notes(fractions, simulate)]}
     write_description(root, {**description, "mean": list(mean), "std": list(std), "missing": missing, "splits": shards})
 
 
-def _fill_windows(files: Sequence[Path], policy: str, means: Sequence[float]) -> tuple[float, float]:
-    """Fill missing values in place; return their fraction, and the mean length of a gap in steps (none: 1)."""
+def _fill_windows(files: Sequence[Path], policy: str, means: Sequence[float], *, mask: bool) -> tuple[float, float]:
+    """Fill missing values in place; return their fraction, and the mean length of a gap in steps (none: 1).
+
+    Of a window with a mask, its second half, nothing is missing, and it does not count.
+    """
     missing = gaps = total = 0
     for file in files:
         windows = np.load(file, mmap_mode="r+")
         for start in range(0, len(windows), COPY_ROWS):
             block = np.array(windows[start : start + COPY_ROWS])
             values, runs = count_gaps(block)
-            missing, gaps, total = missing + values, gaps + runs, total + block.size
+            missing, gaps, total = missing + values, gaps + runs, total + block.size // (2 if mask else 1)
             if values:
                 try:
                     windows[start : start + COPY_ROWS] = fill_missing(block, policy, means)

@@ -19,8 +19,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from assay.config import DataConfig
 from assay.data.dataset import Array
 from assay.data.images import Rendering, decode
+from assay.data.missing import mark_missing, with_mask
 from assay.data.plan import Plan
 from assay.data.sensors import decode_window
 from assay.data.shards import ChannelStatistics, SplitWriter
@@ -152,14 +154,16 @@ def _decode_block(plan: Plan, source: Source, block: Block, rows: Array) -> None
             if images:
                 rows[number] = decode(encoded, plan.data.color_mode, size, plan.data.max_pixels, rendering)
             else:
-                rows[number] = _window(encoded, plan.row_shape)
+                rows[number] = _window(encoded, plan.row_shape, plan.data)
         except Unusable as error:
             message = f"{entry.uri}: cannot be used ({error}). Run ingest again with this config."
             raise AssayError(message) from error
 
 
-def _window(encoded: bytes, shape: tuple[int, ...]) -> Array:
-    window = decode_window(encoded)
+def _window(encoded: bytes, shape: tuple[int, ...], config: DataConfig) -> Array:
+    window = mark_missing(decode_window(encoded), config.missing_values, config.missing_flat_steps)
+    if config.missing_mask:
+        shape = (shape[0], shape[1] // 2)
     if window.shape != shape:
         raise UnusableWindow(f"its shape is {window.shape}, most windows have {shape}")
-    return window
+    return with_mask(window, np.isnan(window)) if config.missing_mask else window

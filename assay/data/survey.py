@@ -18,6 +18,7 @@ from assay.data.classes import choose_classes
 from assay.data.duplicates import detail, exact_pairs, extend_groups, joinable, near_pairs
 from assay.data.images import Rendering, decode_with_range
 from assay.data.masks import count_shades
+from assay.data.missing import mark_missing
 from assay.data.sensors import decode_window
 from assay.data.sources import Entry, Listing, Source, open_source
 from assay.data.unusable import Unusable, UnusableWindow
@@ -245,7 +246,7 @@ def _examine_image(entry: Entry, data: bytes, config: DataConfig) -> tuple[_Row,
 
 
 def _examine_window(entry: Entry, data: bytes, config: DataConfig) -> _Row:
-    window = decode_window(data)
+    window = mark_missing(decode_window(data), config.missing_values, config.missing_flat_steps)
     missing = int(np.isnan(window).sum())
     if missing == window.size:
         raise UnusableWindow("missing values: all")

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from assay.data.dataset import Dataset
+from assay.data.missing import sensor_channels
 from assay.evaluation.gradcam import Explanation, explain, overlay
 from assay.evaluation.results import Evaluation
 from assay.measures.metrics import Scored
@@ -145,7 +147,7 @@ def _tiles(
     tiles = []
     for index, row in enumerate(rows.tolist()):
         decided = int(scored.predicted[row])
-        case, alt = inputs[index], f"{evaluation.ids[row]}, {classes[scored.labels[row]]}"
+        case, alt = _shown(inputs[index], evaluation.dataset), f"{evaluation.ids[row]}, {classes[scored.labels[row]]}"
         tiles.append(
             Tile(
                 id=evaluation.ids[row],
@@ -158,6 +160,11 @@ def _tiles(
             )
         )
     return tiles
+
+
+def _shown(case: Array, dataset: Dataset) -> Array:
+    """Return a case without the channels that tell a network what is missing."""
+    return case[:, : sensor_channels(dataset)] if case.ndim == 2 else case
 
 
 def _drawn(case: Array, alt: str, heat: npt.NDArray[np.float32] | None = None) -> str:

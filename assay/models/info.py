@@ -48,6 +48,9 @@ class ModelInfo(BaseModel):
     preprocessing: str = Field("", description="what the network itself does to raw pixels, in words")
     missing: Literal["error", "mean", "interpolate"] = Field("error", description="filling of missing sensor values")
     channel_means: tuple[float, ...] = Field((), description="of the training split, for missing sensor values")
+    missing_values: tuple[float, ...] = Field((), description="of training: data.missing_values")
+    missing_flat_steps: int | None = Field(None, description="of training: data.missing_flat_steps")
+    missing_mask: bool = Field(False, description="of training: data.missing_mask; half of the channels are the mask")
     threshold: float = Field(0.5, ge=0, le=1, description="of two classes: positive at this probability or above")
     class_offsets: tuple[float, ...] = Field(
         (), description="of more classes: added to their log probabilities before the highest is decided"
@@ -85,7 +88,9 @@ class ModelInfo(BaseModel):
             raise ValueError(f"positive_index must name one of {len(self.classes)} classes: {self.positive_index}")
         if len(self.input_shape) != (3 if self.kind == "image" else 2):
             raise ValueError(f"input_shape of {self.kind} models is H,W,C or T,C. Received: {self.input_shape}")
-        if self.missing != "error" and len(self.channel_means) != self.input_shape[-1]:
+        if self.missing_mask and self.input_shape[-1] % 2:
+            raise ValueError(f"with missing_mask there is an even number of channels. Received: {self.input_shape}")
+        if self.missing != "error" and len(self.channel_means) != self.file_shape[-1]:
             raise ValueError(f"channel_means needs a value for each channel. Received: {self.channel_means}")
         if self.class_offsets and (len(self.class_offsets) != len(self.classes) or len(self.classes) == 2):
             raise ValueError(f"class_offsets are for three classes or more, one each: {self.class_offsets}")
@@ -94,6 +99,13 @@ class ModelInfo(BaseModel):
         if self.positive_index == -1:
             object.__setattr__(self, "positive_index", len(self.classes) - 1)
         return self
+
+    @property
+    def file_shape(self) -> tuple[int, ...]:
+        """Shape of what is decoded from a file: ``input_shape`` without the channels of a mask."""
+        if not self.missing_mask:
+            return self.input_shape
+        return (*self.input_shape[:-1], self.input_shape[-1] // 2)
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the decided class of each row: by the threshold for two classes, else by the class offsets.

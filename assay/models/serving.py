@@ -30,19 +30,24 @@ def serving_functions(model: keras.Model, info: ModelInfo) -> dict[str, Any]:
       refused, which has an empty label and NaN for probabilities; empty for the others.
     - ``pixels`` takes ``pixels`` (N, H, W, C) uint8, decoded and resized by `assay.data.images`: any file.
 
-    Of sensors ``serving_default`` takes ``windows`` (N, T, C) float32; a missing value (NaN) is filled with the
-    channel's training mean where training did so, else refused.
+    Of sensors ``serving_default`` takes ``windows`` (N, T, C) float32; what training took for missing (NaN, and
+    ``missing_values`` and flat lines where it was told so) is filled with the channel's training mean where training
+    did so, else refused. The channels of a mask are made here, too.
 
     Args:
         model: Raw values in, probabilities out.
         info: Gives shape, colour mode, calibration, threshold and classes; all become constants of the graph.
     """
     if info.kind == "sensor":
-        signature = [tf.TensorSpec([None, *info.input_shape], tf.float32, name="windows")]
+        signature = [tf.TensorSpec([None, *info.file_shape], tf.float32, name="windows")]
 
         def serve_windows(windows: tf.Tensor) -> dict[str, tf.Tensor]:
+            windows = _marked(windows, info)
+            gone = tf.math.is_nan(windows)
             if info.missing == "mean":
-                windows = tf.where(tf.math.is_nan(windows), tf.constant(info.channel_means, tf.float32), windows)
+                windows = tf.where(gone, tf.constant(info.channel_means, tf.float32), windows)
+            if info.missing_mask:
+                windows = tf.concat([windows, tf.cast(gone, tf.float32)], axis=-1)
             finite = tf.reduce_all(tf.math.is_finite(windows))
             # Of such values a network makes a probability that is no number, and of that the negative class.
             check = tf.debugging.Assert(finite, ["windows with missing or infinite values are refused"])
@@ -90,6 +95,24 @@ def serving_functions(model: keras.Model, info: ModelInfo) -> dict[str, Any]:
         ERRORS_SIGNATURE: tf.function(serve_with_errors, [of_files], autograph=False),
         PIXELS_SIGNATURE: tf.function(serve_pixels, [of_pixels], autograph=False),
     }
+
+
+def _marked(windows: tf.Tensor, info: ModelInfo) -> tf.Tensor:
+    """Return windows (N, T, C) as `assay.data.missing.mark_missing` does."""
+    nan = np.float32("nan")
+    for value in info.missing_values:
+        windows = tf.where(windows == np.float32(value), nan, windows)
+    steps, time = info.missing_flat_steps, info.file_shape[0]
+    if steps is None or steps > time:
+        return windows
+
+    def summed(values: tf.Tensor, before: int, after: int) -> tf.Tensor:
+        return tf.cumsum(tf.pad(tf.cast(values, tf.int32), [[0, 0], [before + 1, after], [0, 0]]), axis=1)
+
+    repeats = summed(windows[:, 1:] == windows[:, :-1], 0, 0)
+    begins = repeats[:, steps - 1 :] - repeats[:, : time - steps + 1] == steps - 1
+    begun = summed(begins, steps - 1, steps - 1)
+    return tf.where(begun[:, steps:] > begun[:, :time], nan, windows)
 
 
 def decode(

@@ -9,7 +9,7 @@ from assay.augmentation.warp import Augmenter
 from assay.augmentation.whitening import fit_whitening
 from assay.config import ModelConfig, Policy, RuntimeConfig, SignalChange
 from assay.data.dataset import Dataset
-from assay.data.missing import hidden_values
+from assay.data.missing import has_mask, hidden_values
 from assay.models.catalog import build_model
 from assay.training.inputs import Batches, BatchTransform
 
@@ -55,7 +55,8 @@ def augmenter_for(dataset: Dataset, policy: Policy, seed: int) -> BatchTransform
         hide = hidden_values(dataset, seed)
         if hide is None and policy.signal in (None, SignalChange()):
             return None
-        return SignalAugmenter(policy.signal, hide, dataset.mean, dataset.std, seed, policy.views)
+        mask = has_mask(dataset)
+        return SignalAugmenter(policy.signal, hide, dataset.mean, dataset.std, seed, policy.views, mask=mask)
     if not changes_images(policy):
         return None
     height, width, channels = dataset.input_shape

@@ -13,7 +13,7 @@ import numpy as np
 
 from assay.config import ModelConfig, Policy, Section
 from assay.data.dataset import Dataset
-from assay.data.missing import filling_policy
+from assay.data.missing import filling_policy, has_mask, sensor_channels
 from assay.measures.calibration import Calibration
 from assay.models.artifact import save_model
 from assay.models.info import ModelInfo
@@ -98,8 +98,7 @@ def write_result(trained: Trained, dataset: Dataset, out_dir: Path) -> TrainingR
         color_mode="grayscale" if dataset.kind == "image" and dataset.input_shape[-1] == 1 else "rgb",
         **decoding(dataset),
         preprocessing=_preprocessing(trained.model_config),
-        missing=filling_policy(dataset),
-        channel_means=dataset.mean if dataset.kind == "sensor" else (),
+        **_missing(dataset),
         config={
             "section": trained.config.model_dump(mode="json"),
             "policy": trained.policy.model_dump(mode="json"),
@@ -120,6 +119,20 @@ def write_result(trained: Trained, dataset: Dataset, out_dir: Path) -> TrainingR
     with new_file(out_dir / "metrics.json") as stage:
         stage.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return TrainingResult(out_dir, metrics, table)
+
+
+def _missing(dataset: Dataset) -> dict[str, Any]:
+    """Return what a model must know to treat missing values of windows as its training did."""
+    if dataset.kind != "sensor":
+        return {}
+    described = dataset.description.get("missing") or {}
+    return {
+        "missing": filling_policy(dataset),
+        "channel_means": dataset.mean[: sensor_channels(dataset)],
+        "missing_values": tuple(described.get("values", ())),
+        "missing_flat_steps": described.get("flat_steps"),
+        "missing_mask": has_mask(dataset),
+    }
 
 
 def _metrics(trained: Trained, dataset: Dataset, forward: Forward, predicted: Any) -> dict[str, float]:

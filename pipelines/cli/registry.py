@@ -106,7 +106,7 @@ def print_version(console: Console, storage: str, name: str, number: str | None)
         "architecture": f"{info.name}, {info.parameters:,} parameters",
         "classes": ", ".join(info.classes),
         **({"positive class": info.classes[info.positive_index]} if len(info.classes) == 2 else {}),
-        "input": " x ".join(map(str, info.input_shape)),
+        "input": " x ".join(map(str, info.file_shape)),
         **({"threshold": f"{info.threshold:.4f}"} if len(info.classes) == 2 else {}),
         "calibration": info.calibration.method,
         "dataset": info.dataset_fingerprint,

@@ -219,14 +219,16 @@ def test_sensor_windows_are_filled_as_in_training(tmp_path: Path) -> None:
         input_shape=(4, 2),
         missing="mean",
         channel_means=(0.0, 255.0),
+        missing_values=(-1.0,),
+        missing_flat_steps=3,
     )
     save_model(brightness_model((4, 2)), tmp_path / "m", info)
-    window = np.full((4, 2), 200, np.float32)
-    window[1, 1] = np.nan
+    window = np.array([[200, 7], [180, 7], [190, 7], [210, 9]], np.float32)
+    window[3, 0], window[3, 1] = np.nan, -1
     np.save(tmp_path / "a.npy", window)
     (tmp_path / "b.csv").write_text("x,y\n1,2\n")
     model = load_model(tmp_path / "m")
     filled, wrong = predict(model, [tmp_path / "a.npy", tmp_path / "b.csv"])
-    window[1, 1] = 255
+    window[3, 0], window[:, 1] = 0, 255
     np.testing.assert_allclose(filled.probabilities, model.predict(window[None])[0], atol=1e-6)
     assert wrong.error == "the window is 1 x 2, the model takes 4 x 2"

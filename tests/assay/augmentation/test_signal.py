@@ -73,3 +73,15 @@ def test_it_is_told_in_words_and_refused_for_images() -> None:
     assert signal_in_words(SignalChange(shift=0.05)) == ["moved in time by up to 0.05 of the window"]
     with pytest.raises(InputError, match=r"augment\.policy\.signal changes sensor windows, and the data are images"):
         check_fits(Policy(signal=SignalChange(jitter=0.1)), (8, 8, 3))
+
+
+def test_a_mask_moves_in_time_with_its_window_and_is_else_left_alone(windows: np.ndarray) -> None:
+    mask = (np.random.default_rng(1).random(windows.shape) < 0.2).astype(np.float32)
+    change = SignalChange(jitter=0.1, scale=0.1, shift=0.1)
+    plain = SignalAugmenter(change, None, MEAN, STD, seed=3).batch(windows, ROWS, 0)
+    both = np.concatenate([windows, mask], axis=2)
+    augmenter = SignalAugmenter(change, None, (*MEAN, 0, 0), (*STD, 0, 0), seed=3, mask=True)
+    changed_too = augmenter.batch(both, ROWS, 0)
+    np.testing.assert_array_equal(changed_too[..., :2], plain)
+    moved = SignalAugmenter(SignalChange(shift=0.1), None, MEAN, STD, seed=3).batch(mask, ROWS, 0)
+    np.testing.assert_array_equal(changed_too[..., 2:], moved)

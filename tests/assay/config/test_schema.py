@@ -27,6 +27,8 @@ from assay.errors import InputError
             {"validate": {"folds": 5}, "augment": {"ablation": {"adopt": True}}},
             ["augment.ablation.adopt", "validate.folds 5"],
         ),
+        ({"data": {"missing_values": [float("inf")]}}, ["finite numbers", "inf"]),
+        ({"data": {"missing_mask": True}}, ["missing_mask", "always say that nothing is missing"]),
         ({"validate": {"folds": 5}, "data": {"missing": "mean"}}, ["data.missing", "validate.folds 5"]),
     ],
 )

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from assay.data.missing import MissingValues, count_gaps, fill_missing, window_statistics
+from assay.data.missing import (
+    MissingValues,
+    count_gaps,
+    fill_missing,
+    mark_missing,
+    window_for_network,
+    window_statistics,
+    with_mask,
+)
 from assay.data.unusable import UnusableWindow
 
 NAN = np.nan
@@ -95,3 +103,43 @@ def test_hidden_values_come_in_gaps_of_the_length_asked_for(fraction: float, gap
     assert values / array.size == pytest.approx(fraction, rel=0.1)
     # Single values that are hidden independently lie beside each other by chance.
     assert values / gaps == pytest.approx(max(gap, 1 / (1 - fraction)), rel=0.1)
+
+
+@given(
+    hnp.arrays(np.float32, (3, 7, 2), elements=st.sampled_from([0.0, 1.0, 2.5, NAN])),
+    st.lists(st.sampled_from([0.0, 2.5, 9.0]), max_size=2),
+    st.none() | st.integers(2, 9),
+)
+@settings(deadline=None)
+def test_what_a_sensor_says_when_it_fails_is_marked(array: np.ndarray, values: list[float], steps: int | None) -> None:
+    expected = array.copy()
+    expected[np.isin(array, values)] = NAN
+    for window, original in zip(expected, expected.copy(), strict=True):
+        for channel in range(2):
+            line = original[:, channel]
+            for first in range(8 - steps if steps else 0):
+                if (line[first : first + steps] == line[first]).all():
+                    window[first : first + steps, channel] = NAN
+    marked = mark_missing(array, values, steps)
+    np.testing.assert_array_equal(marked, expected)
+    for window, alone in zip(marked, array, strict=True):
+        np.testing.assert_array_equal(mark_missing(alone, values, steps), window)
+
+
+def test_a_mask_says_what_was_missing_and_nothing_is_done_to_it() -> None:
+    window = np.array([[0, 5], [3, 5], [4, 5], [NAN, 7]], np.float32)
+    shown = window_for_network(window, "mean", [10, 20], values=[0], flat_steps=3, mask=True)
+    np.testing.assert_array_equal(shown[:, :2], [[10, 20], [3, 20], [4, 20], [10, 7]])
+    np.testing.assert_array_equal(shown[:, 2:], [[1, 1], [0, 1], [0, 1], [1, 0]])
+    mean, std = window_statistics([shown[None]], 4, mask=True)
+    assert (mean[:2], mean[2:], std[2:]) == ((6.75, 16.75), (0, 0), (0, 0))
+
+
+def test_values_hidden_in_training_are_told_by_the_mask_too() -> None:
+    array = np.random.default_rng(0).normal(5, 1, (20, 40, 3)).astype(np.float32)
+    known = np.zeros(array.shape, bool)
+    known[:, 3] = True
+    plain = MissingValues(0.3, "mean", [0, 0, 0], seed=4).batch(array, np.arange(20), 0)
+    masked = MissingValues(0.3, "mean", [0, 0, 0], seed=4, mask=True).batch(with_mask(array, known), np.arange(20), 0)
+    np.testing.assert_array_equal(masked[..., :3], plain)
+    np.testing.assert_array_equal(masked[..., 3:], (plain == 0) | known)

@@ -17,7 +17,7 @@ from assay.config import DataConfig
 from assay.data.dataset import SPLITS, Dataset
 from assay.data.images import decode
 from assay.data.ingest import ingest
-from assay.data.missing import fill_missing
+from assay.data.missing import fill_missing, mark_missing, with_mask
 from assay.data.preprocess import merge_shards, preprocess, preprocess_shard
 from assay.data.sources.demo import DemoSource
 from assay.errors import AssayError, InputError
@@ -317,6 +317,38 @@ def test_missing_values_are_filled_from_training_alone(tmp_path: Path, policy: s
         np.asarray(dataset.open_test().inputs), fill_missing(raw["test"], policy, dataset.mean)
     )
     assert dataset.description["missing"]["fractions"]["test"] == pytest.approx(np.isnan(raw["test"]).mean())
+
+
+def failing_sensors(tmp_path: Path, **config: object) -> tuple[Dataset, np.ndarray]:
+    """Return a dataset of windows with zeros and flat lines, and the windows in the order of its training split."""
+    random = np.random.default_rng(0)
+    windows = random.normal(5, 1, (120, 12, 2)).astype(np.float32)
+    windows[random.random(windows.shape) < 0.05] = 0
+    windows[::3, 4:9, 1] = windows[::3, 3:4, 1]
+    for number, window in enumerate(windows):
+        file = tmp_path / "source" / "ab"[number % 2] / f"{number:03d}.npy"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, window)
+    data = DataConfig.model_validate({"source": str(tmp_path / "source"), "kind": "sensor", **config})
+    dataset = preprocess(data, snapshot_of(data, tmp_path), tmp_path / "dataset", seed=0).dataset
+    return dataset, windows[[int(Path(id).stem) for id in dataset.train.records["id"]]]
+
+
+def test_zeros_and_flat_lines_are_missing_where_the_config_says_so_and_the_mask_tells(tmp_path: Path) -> None:
+    options = {"missing": "mean", "missing_values": [0], "missing_flat_steps": 5}
+    dataset, raw = failing_sensors(tmp_path / "plain", **options)
+    marked = mark_missing(raw, [0], 5)
+    assert np.isnan(marked).mean() > 0.1
+    np.testing.assert_allclose(dataset.mean, np.nanmean(marked.astype(np.float64), axis=(0, 1)), rtol=1e-9)
+    np.testing.assert_array_equal(np.asarray(dataset.train.inputs), fill_missing(marked, "mean", dataset.mean))
+    assert dataset.description["missing"]["fractions"]["train"] == pytest.approx(np.isnan(marked).mean())
+    told, raw = failing_sensors(tmp_path / "told", **options, missing_mask=True)
+    assert told.input_shape == (12, 4)
+    assert (told.mean[:2], told.mean[2:], told.std[2:]) == (dataset.mean, (0, 0), (0, 0))
+    filled = fill_missing(marked, "mean", dataset.mean)
+    np.testing.assert_array_equal(np.asarray(told.train.inputs), with_mask(filled, np.isnan(marked)))
+    assert told.description["missing"]["fractions"] == dataset.description["missing"]["fractions"]
+    assert told.fingerprint != dataset.fingerprint
 
 
 def test_parts_with_missing_values_merge_to_the_bytes_of_one_task(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from assay.hashing import hash_folder
 from assay.measures.calibration import Calibration
 from assay.models.artifact import copy_model, load_model, save_model, update_info
 from assay.models.info import ModelInfo, read_info
+from assay.predict import window_input
 
 SHAPE = (24, 20, 3)
 
@@ -151,6 +152,30 @@ def test_missing_values_of_windows_are_served_with_the_training_mean(tmp_path: P
     np.testing.assert_allclose(served["probabilities"], load_model(tmp_path).predict(filled), atol=1e-5)
     with pytest.raises(ValueError, match="a value for each channel"):
         info_for(kind="sensor", input_shape=(16, 3), missing="mean", channel_means=(1.0,))
+
+
+@pytest.mark.parametrize("steps", [2, 5, 16, 17])
+def test_failures_of_a_sensor_are_served_as_files_are_predicted(tmp_path: Path, steps: int) -> None:
+    info = info_for(
+        kind="sensor",
+        input_shape=(16, 6),
+        missing="mean",
+        channel_means=(1.0, 2.0, 300.0),
+        missing_values=(0.0, -9.5),
+        missing_flat_steps=steps,
+        missing_mask=True,
+    )
+    save_model(random_model(shape=(16, 6)), tmp_path, info)
+    windows = np.random.default_rng(0).normal(0, 300, (4, 16, 3)).astype(np.float32)
+    windows[0, 2:5, 1], windows[0, 9, 2] = 0, -9.5
+    windows[1, :5, 0] = 7.25
+    windows[2, :, 2] = 3
+    served = tf.saved_model.load(tmp_path / "saved_model").signatures["serving_default"](windows=tf.constant(windows))
+    shown = np.stack([window_input(window, info) for window in windows])
+    assert shown[..., 3:].sum() == 4 + 5 * (steps <= 5) + 16 * (steps <= 16)
+    np.testing.assert_allclose(served["probabilities"], load_model(tmp_path).predict(shown), atol=1e-5)
+    with pytest.raises(ValueError, match="an even number of channels"):
+        info_for(kind="sensor", input_shape=(16, 3), missing_mask=True)
 
 
 @pytest.mark.parametrize("missing", ["error", "interpolate"])
