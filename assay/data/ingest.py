@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,10 @@ from assay.data.summary import summarise
 from assay.data.survey import Survey, survey
 from assay.errors import InputError
 from assay.observability.progress import log
-from assay.storage.files import disk_errors
+from assay.storage.files import disk_errors, held, held_stage
 from assay.storage.open import is_remote, open_store
 
-_MARKER = "snapshot.json"
+_MARKER, OLD = "snapshot.json", ".old"
 
 
 @dataclass(frozen=True)
@@ -113,34 +112,40 @@ def ingest(
 
 def _write(snapshot: Snapshot, table: pd.DataFrame, found: Survey, figures: dict[str, Any]) -> None:
     """Write the snapshot beside its place, then put it there; an older one of the same content goes."""
-    target = snapshot.root
+    target, prefix = snapshot.root, f".{snapshot.root.name[:16]}-"
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{target.name[:16]}-", dir=target.parent))
-    try:
-        with disk_errors(target):
+        _put_back(target, prefix)
+        with held_stage(target.parent, prefix, directory=True) as stage:
             stage.chmod(0o755)
             staged = Snapshot(stage, snapshot.source, snapshot.kind, snapshot.classes, snapshot.fingerprint, figures)
             _write_quarantine(stage / "quarantine.csv", found)
             write_quality(stage / "quality.html", found, figures, snapshot.fingerprint)
             staged.write(table)
             _replace(stage, target)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _put_back(target: Path, prefix: str) -> None:
+    """Put back the snapshot that stepped aside for one whose writer was killed before it was there."""
+    with held(target.parent) as alone:
+        for old in target.parent.glob(f"{prefix}*{OLD}") if alone else ():
+            if not target.exists():
+                old.replace(target)
 
 
 def _replace(stage: Path, target: Path) -> None:
     # A folder cannot be renamed over another one that holds files: the old one steps aside first. Its content
     # is the same; what may differ is where the source lies.
-    old = stage.with_name(f"{stage.name}.old")
-    if target.exists():
-        target.replace(old)
-    try:
-        stage.replace(target)
-    finally:
-        if not target.exists() and old.exists():
-            old.replace(target)
-        shutil.rmtree(old, ignore_errors=True)
+    old = stage.with_name(f"{stage.name}{OLD}")
+    with held(target.parent):
+        if target.exists():
+            target.replace(old)
+        try:
+            stage.replace(target)
+        finally:
+            if not target.exists() and old.exists():
+                old.replace(target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_quarantine(path: Path, found: Survey) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -56,6 +57,71 @@ def new_file(path: Path) -> Iterator[Path]:
             stage.replace(path)
     finally:
         stage.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def held_stage(folder: Path, prefix: str, *, directory: bool = False) -> Iterator[Path]:
+    """Yield a new file or folder, gone at the end; what killed processes have left of theirs goes at the beginning.
+
+    Whoever works on one holds a lock on it, which ends with its process: what nobody holds is nobody's. On a file
+    system without such locks nothing is taken for that.
+
+    Args:
+        folder: Where it is made.
+        prefix: Of the names of what is made here for the same purpose, and of nothing else.
+        directory: Whether it is a folder.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    with held(folder):
+        for rest in [entry.path for entry in os.scandir(folder) if entry.name.startswith(prefix)]:
+            with held(Path(rest), wait=False) as idle:
+                if idle:
+                    _remove(Path(rest))
+        if directory:
+            stage = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+        else:
+            handle, name = tempfile.mkstemp(prefix=prefix, dir=folder)
+            os.close(handle)
+            stage = Path(name)
+        holding = contextlib.ExitStack()
+        holding.enter_context(held(stage, wait=False))
+    with holding:
+        try:
+            yield stage
+        finally:
+            _remove(stage)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def held(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock on a file or folder; yield whether it is held, which it never is where there are no such locks.
+
+    Args:
+        path: What is locked; it is not changed, and who does not ask for the lock is not kept out.
+        wait: Whether to wait for whoever has it.
+    """
+    handle = None
+    try:
+        try:
+            handle = os.open(path, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        except OSError:
+            held = False
+        yield held
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 @contextlib.contextmanager

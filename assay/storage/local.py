@@ -6,16 +6,15 @@ import contextlib
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from assay.errors import AssayError, InputError
-from assay.storage.files import ObjectNotFound, disk_errors, new_file
+from assay.storage.files import ObjectNotFound, disk_errors, held_stage, new_file
 from assay.storage.objects import GenerationMismatch, ObjectStore, Stored, Versioned, check_name
 
 # The store's own things: the lock, and files that are not whole yet.
-OWN_FOLDER = ".assay"
+OWN_FOLDER, STAGE = ".assay", "tmp"
 
 
 class LocalStore(ObjectStore):
@@ -119,13 +118,8 @@ class LocalStore(ObjectStore):
         with disk_errors(self.path(name)):
             own = self.directory / OWN_FOLDER
             own.mkdir(parents=True, exist_ok=True)
-            handle, text = tempfile.mkstemp(dir=own)
-            os.close(handle)
-            stage = Path(text)
-            try:
+            with held_stage(own, STAGE) as stage:
                 yield stage
-            finally:
-                stage.unlink(missing_ok=True)
 
     def _install(self, stage: Path, name: str, if_generation: int | None) -> int:
         stage.chmod(0o644)

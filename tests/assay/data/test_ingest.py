@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import re
 import shutil
@@ -186,6 +187,29 @@ def test_a_full_disk_keeps_the_snapshot_that_was_there(class_folders: Path, tmp_
     assert said.startswith("AssayError ")
     assert {name: (result.snapshot_dir / name).read_bytes() for name in everything(result.snapshot_dir)} == before
     assert len(list((tmp_path / "store" / "snapshots").iterdir())) == 1
+
+
+def test_what_a_killed_ingest_left_goes_with_the_next_one_of_the_same(
+    class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run(class_folders, tmp_path / "store")
+    snapshots, whole = result.snapshot_dir.parent, everything(result.snapshot_dir)
+    prefix = f".{result.fingerprint[:16]}-"
+    for name in (f"{prefix}killed", ".another-one"):
+        (snapshots / name).mkdir()
+        (snapshots / name / "quarantine.csv").touch()
+    # It was killed between the two renames: what was there before has stepped aside.
+    result.snapshot_dir.rename(snapshots / f"{prefix}swapping.old")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, pytest.raises(AssayError, match="No space"):
+        patch.setattr("assay.data.ingest._write_quarantine", full)
+        run(class_folders, tmp_path / "store")
+    assert everything(result.snapshot_dir) == whole
+    run(class_folders, tmp_path / "store")
+    assert {path.name for path in snapshots.iterdir()} == {result.fingerprint, ".another-one"}
 
 
 def test_a_storage_without_permission_is_one_line(class_folders: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.errors import AssayError, InputError
-from assay.storage.files import disk_errors, new_file, new_folder, read_errors
+from assay.storage.files import disk_errors, held, held_stage, new_file, new_folder, read_errors
 
 
 def npy() -> bytes:
@@ -72,6 +72,26 @@ def test_what_fails_leaves_nothing_behind(tmp_path) -> None:
         (stage / "file").write_text("half")
         raise ZeroDivisionError
     assert list((tmp_path / "a").iterdir()) == []
+
+
+@pytest.mark.parametrize("directory", [False, True])
+def test_a_stage_takes_what_killed_ones_left_and_not_what_is_held(tmp_path, directory: bool) -> None:
+    (tmp_path / "tmp-left").mkdir()
+    (tmp_path / "tmp-left" / "half").write_text("half")
+    (tmp_path / "tmp-alone").write_text("half")
+    (tmp_path / "another").write_text("not a stage")
+    with held_stage(tmp_path, "tmp", directory=directory) as first:
+        assert first.is_dir() == directory
+        with held_stage(tmp_path, "tmp", directory=directory) as second:
+            assert {path.name for path in tmp_path.iterdir()} == {first.name, second.name, "another"}
+    assert [path.name for path in tmp_path.iterdir()] == ["another"]
+
+
+def test_a_lock_is_held_by_one_at_a_time(tmp_path) -> None:
+    with held(tmp_path) as first, held(tmp_path, wait=False) as second:
+        assert (first, second) == (True, False)
+    with held(tmp_path, wait=False) as third, held(tmp_path / "absent") as absent:
+        assert (third, absent) == (True, False)
 
 
 def test_a_place_where_nothing_can_be_written_is_named(tmp_path) -> None:

@@ -57,6 +57,7 @@ def test_a_killed_writer_leaves_the_old_object(store: LocalStore) -> None:
     assert store.list() == ["x"]
     # The lock died with its owner.
     assert store.write_bytes("x", b"next", if_generation=generation)
+    assert [path.name for path in (store.directory / ".assay").iterdir()] == ["lock"], "what it left went as well"
 
 
 WAITING = """
