@@ -427,17 +427,21 @@ class ModelRegistry:
             test: Fingerprint of the test cases.
         """
         prefix = self._at("looks", champion)
-        known = {name.rsplit("/", 1)[-1] for name in self.store.list(prefix)}
-        same = f"-{hash_json([challenger, test])[:16]}.json"
-        numbers = {int(name.split("-")[0]): name for name in known}
-        for number, name in sorted(numbers.items()):
-            if name.endswith(same):
+        while True:
+            number = 0
+            for name in sorted(self.store.list(prefix)):
+                number, known = int(name.rsplit("/", 1)[-1][:6]), self._look(name)
+                if challenger and (known.get("challenger"), known.get("test")) == (challenger, test):
+                    return number
+            number += 1
+            if not challenger:
                 return number
-        number = max(numbers, default=0) + 1
-        if challenger:
             content = json.dumps({"challenger": challenger, "test": test, "looked": _now()}).encode()
-            self.store.write_bytes(f"{prefix}/{number:06d}{same}", content)
-        return number
+            # The number alone is the name: of two challengers at a time one has it, and the other looks again, as it
+            # does where its own claim's answer was lost.
+            with contextlib.suppress(GenerationMismatch):
+                self.store.write_bytes(f"{prefix}/{number:06d}.json", content, if_generation=0)
+                return number
 
     def looks(self) -> list[str]:
         """Return the fingerprint of the test cases of each look at a champion of this name so far."""

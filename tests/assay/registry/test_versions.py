@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -453,3 +455,33 @@ def test_every_challenger_of_a_champion_is_a_look_and_the_same_one_again_is_not(
     assert registry.look("v1", "", "test") == registry.look("v1", "", "test") == 5
     assert registry.look("v2", "v3", "test") == 1
     assert registry.looks() == ["test", "test", "test", "another test split", "test"]
+
+
+def test_challengers_at_the_same_time_are_looks_of_their_own(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, listed = ModelRegistry(store, "tissue"), store.list
+    together, this = threading.Barrier(3), threading.local()
+
+    def list_together(prefix: str = "") -> list[str]:
+        found = listed(prefix)
+        if not hasattr(this, "waited"):
+            this.waited = True
+            together.wait(60)
+        return found
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(3) as pool:
+        patch.setattr(store, "list", list_together)
+        first, second, again = pool.map(lambda challenger: registry.look("v1", challenger, "test"), ("v2", "v3", "v3"))
+    assert {first, second} == {1, 2}
+    assert again == second
+    assert registry.looks() == ["test", "test"]
+
+
+def test_a_look_whose_answer_is_lost_is_one_look(faults: Any, gcs_root: str) -> None:
+    registry = ModelRegistry(open_store(gcs_root), "tissue")
+    registry.look("v1", "v2", "test")
+    faults.planned.extend(["slow", "slow", "lost"])  # the list, what is read, and the claim
+    assert registry.look("v1", "v3", "test") == 2
+    assert faults.done["lost"] == 1
+    assert len(registry.looks()) == 2
