@@ -26,6 +26,7 @@ from assay.training.lease import hold_lease
 SECONDS_A_DAY = 86_400.0
 CHECKPOINTS, SNAPSHOTS, FOLDS = "checkpoints", "snapshots", "folds"
 CLAIM_FILE, VERSION_FILE, DECISIONS = "claim.json", "version.json", "decisions"
+UNFINISHED = "its upload was never finished"
 # Weights are few, small and may be hard to come by: they stay.
 CACHES = {"features": "cached features", "models": "downloaded version", "tfds": "downloaded data set"}
 
@@ -142,7 +143,7 @@ def _versions(store: ObjectStore, older_than_days: float, now: float) -> tuple[l
                 continue
             if whole and (at := registry.version(version).at):
                 large += store.entries(f"{MODELS}/{model}/{at}")
-            why = "never champion" if whole else "its upload was never finished"
+            why = "never champion" if whole else UNFINISHED
             place = f"{MODELS}/{model}/versions/{version}"
             before = partial(_withdraw, registry, version, identities.get(version))
             found.append(_of_objects(store, "version", place, age, large, why, before))

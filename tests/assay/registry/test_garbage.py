@@ -77,6 +77,19 @@ def test_the_rest_of_an_upload_that_broke_off_goes_and_its_number_stays_taken(
     assert publish(registry, artifacts[1], "aa") == "v3"
 
 
+def test_files_of_a_number_that_was_claimed_and_no_more_go(store: ObjectStore, artifacts: list[Path]) -> None:
+    registry = ModelRegistry(store, "tiny")
+    for name in ("v1/claim.json", "v1/model/model.keras", "v1/report/metrics.json", "v2/claim.json"):
+        store.write_bytes(f"models/tiny/versions/{name}", b"{}")
+    assert find_leftovers(store, 30) == []
+    (one,) = find_leftovers(store, 30, later())
+    assert (one.why, one.size) == ("its upload was never finished", 4)
+    one.remove()
+    assert find_leftovers(store, 30, later()) == []
+    assert store.list() == ["models/tiny/versions/v1/claim.json", "models/tiny/versions/v2/claim.json"]
+    assert publish(registry, artifacts[0], "aa") == "v3"
+
+
 def test_kept_models_go_that_became_no_version_and_with_the_version_that_they_became(
     store: ObjectStore, artifacts: list[Path], tmp_path: Path
 ) -> None:
