@@ -73,14 +73,12 @@ run_search(search, runtime, Path({str(dataset.root)!r}), Policy(), folder / "out
 
     (location,) = tmp_path.glob("store/checkpoints/*")
     begun = {path.name for path in location.glob("trial-*.npz")}
-    ended = {path.name for path in location.glob("rows/*.json")}
     killed = threading.Thread(target=_kill_one_worker, args=[location, begun])
     killed.start()
     result = run_search(search, exact, dataset.root, Policy(), tmp_path / "out", 3, str(tmp_path / "store"))
     killed.join()
     said = capsys.readouterr().out
     assert "died (killed by signal 9, out of memory?" in said and "started again" in said
-    assert f"continued after {len(ended)} trials" in said if ended else True
     assert result.metrics["search_trials"] == 3
     assert result.metrics["search_failed_trials"] == 0
     assert result.metrics["search_epochs"] == 15, "no epoch is trained twice"
