@@ -19,6 +19,7 @@ from assay.errors import InputError
 from assay.search.job import PROFILE_VARIABLE, worker_profile
 
 SETTINGS_VARIABLE = "ASSAY_SETTINGS"
+CHECKOUT = Path(__file__).parents[1]
 DEFAULT_FILE = Path(__file__).with_name("settings.yaml")
 # Of Kubernetes: "500m", "8Gi".
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|[MGTPE]i?)?$")]
@@ -68,11 +69,26 @@ class Profile(Part):
 @functools.cache
 def _commit_tag() -> str:
     """Return the tag that `make images` gives; one that is refused where no commit is known."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    command = ["git", "-C", str(CHECKOUT), "rev-parse", "--short=12", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "dev"
+
+
+def differs_from(image: str, checkout: Path = CHECKOUT) -> str:
+    """Return the commit in an image's tag where the steps in a checkout are not those of that commit; else nothing.
+
+    Of a digest, another tag or a commit that is not known here nothing can be said.
+    """
+    commit = image.rsplit("/", 1)[-1].partition(":")[2]
+    if not _is_commit(commit):
+        return ""
+    command = ["git", "-C", str(checkout), "diff", "--quiet", commit, "--", "assay", "components"]
+    try:
+        return commit if subprocess.run(command, capture_output=True, check=False).returncode == 1 else ""
+    except OSError:
+        return ""
 
 
 class Images(Part):
@@ -281,8 +297,12 @@ def _is_mutable(image: str) -> bool:
     if "@sha256:" in image:
         return False
     tag = image.rsplit("/", 1)[-1].partition(":")[2]
-    # A commit's tag, as `make images` gives: 12 or more hex digits.
-    return not (len(tag) >= 12 and all(letter in "0123456789abcdef" for letter in tag))
+    return not _is_commit(tag)
+
+
+def _is_commit(tag: str) -> bool:
+    """Return whether a tag is as `make images` gives it: 12 or more hex digits."""
+    return len(tag) >= 12 and all(letter in "0123456789abcdef" for letter in tag)
 
 
 def load_settings(**values: Any) -> Settings:

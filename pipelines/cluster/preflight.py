@@ -2,7 +2,7 @@
 
 Kubernetes is asked with the rights of manifests/base/users.yaml; what may not be looked at is a note and no failure.
 Not looked at: what the pods' own identity may do (making the Job of a search, reading the bucket), which needs more
-rights than users have; and images, which only their registry knows.
+rights than users have; and whether images are there, which only their registry knows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipelines.cluster.errors import cause, message
 from pipelines.cluster.findings import Finding, State
 from pipelines.cluster.submit import for_cluster
 from pipelines.graphs.order import enabled_candidates, enabled_steps
-from pipelines.settings import SPOT_LABEL, Accelerator, Profile, Settings, Toleration
+from pipelines.settings import SPOT_LABEL, Accelerator, Profile, Settings, Toleration, differs_from
 
 SECONDS = 10
 # Where the cluster's autoscaler says how it is, on GKE too.
@@ -119,6 +119,7 @@ def findings(config: RunConfig, settings: Settings) -> Iterator[Finding]:
         f"service account {settings.service_account}": _service_account,
         "node pools": _node_pools,
         "quota": _quotas,
+        "images": _images,
         **engine.LOOKS,
     }
     for subject, look in looks.items():
@@ -254,6 +255,19 @@ def _find(read: Any, *names: str) -> Any | None:
         if error.status != 404:
             raise
         return None
+
+
+def _images(subject: str, core: Any, config: RunConfig, settings: Settings) -> Iterator[Finding]:
+    for image in sorted({settings.image(settings.profile(step)) for step in _steps(config)}):
+        if commit := differs_from(image):
+            said = (
+                f"{image} holds the steps of commit {commit}, which differ from those of this checkout: a step may not "
+                "know what it is given. Make images of this commit (`make images push`; `load` on kind), or check that "
+                "one out."
+            )
+            yield Finding(subject, State.NOTE, said)
+        else:
+            yield Finding(subject, State.THERE, image)
 
 
 def _namespace(subject: str, core: Any, config: RunConfig, settings: Settings) -> Iterator[Finding]:

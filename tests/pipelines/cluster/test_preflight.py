@@ -176,6 +176,8 @@ def test_a_cluster_that_has_everything(kubernetes: ReadableCluster, settings: Se
         "✓ profile gpu (baseline, finetune, evaluate)",
         "✓ profile search (search)",
         "✓ quota assay",
+        "✓ images",
+        "✓ images",
         "✓ retries",
         "✓ requeue time",
         "✓ priorities",
@@ -183,7 +185,7 @@ def test_a_cluster_that_has_everything(kubernetes: ReadableCluster, settings: Se
     ]
     assert "answers, version 2.17.0" in lines[1]
     assert "fits node gpu-1" in lines[5]
-    assert "after 0.2 s" in lines[9]
+    assert "after 0.2 s" in lines[11]
     assert not open_store(str(settings.storage_root)).list(), "nothing is left in the storage"
 
 
