@@ -11,8 +11,9 @@ import re
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ AWAY_SECONDS = 120
 SHORT_SECONDS = 45
 POLL_SECONDS = 2.0
 LONGEST_SECONDS = 1800
+# Where Kubeflow keeps what runs leave, as the server of SeaweedFS's files names it, and its mark of a folder (Go's).
+ARTIFACTS, FOLDER = "/buckets/mlpipeline/v2/artifacts/assay-training", 1 << 31
 # What ended otherwise than it should.
 UNWANTED: list[str] = []
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
@@ -71,12 +74,11 @@ class Run:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def submit(cls, *overrides: str, no_cache: bool = False, **variables: str) -> Run:
+    def submit(cls, *overrides: str, **variables: str) -> Run:
         """Start a run of the tiny config with a seed of its own, unless the overrides name one."""
         seed = () if any(one.startswith("seed=") for one in overrides) else (f"seed={new_seed()}",)
         options = [part for one in (*seed, *overrides) for part in ("--set", one)]
-        again = ["--no-cache"] if no_cache else []
-        command = [".venv/bin/assay", "submit", os.environ["TINY"], "--no-preflight", *again, *options]
+        command = [".venv/bin/assay", "submit", os.environ["TINY"], "--no-preflight", *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **variables})
         found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", done.stdout)
         if done.returncode or found is None:
@@ -339,18 +341,66 @@ def half_warm() -> str:
 
 
 def outputs_deleted() -> str:
-    """The outputs that the cache names are deleted in storage; the same config again, and then without the cache."""
+    """The outputs that the cache names are deleted in storage; the same config again, and once more."""
+
+    def delete(place: str) -> str:
+        kubectl("exec", "-i", "deployment/seaweedfs", "--", "weed", "shell", given=f"fs.rm -r -f {place}\n")
+        return "all outputs were deleted"
+
+    return _unusable(delete)
+
+
+def outputs_damaged() -> str:
+    """One byte of the dataset that the cache names is flipped in storage; the same config again, and once more."""
+    return _unusable(_flip)
+
+
+def _unusable(spoil: Callable[[str], str]) -> str:
+    """Spoil what a run has left in Kubeflow's store, and see that the second run after it is right."""
     how = (*ALONE, f"seed={new_seed()}")
     first = Run.submit(*how)
     first.end()
-    place = f"/buckets/mlpipeline/v2/artifacts/assay-training/{first.run_id}"
-    kubectl("exec", "-i", "deployment/seaweedfs", "--", "weed", "shell", given=f"fs.rm -r -f {place}\n")
+    done = spoil(f"{ARTIFACTS}/{first.run_id}")
     run = Run.submit(*how)
+    run.notes.append(done)
     run.end("FAILED")
     run.notes.append(run.told())
-    anew = Run.submit(*how, no_cache=True)
-    run.notes.append(f"with --no-cache: {anew.end()}")
+    again = Run.submit(*how)
+    run.notes.append(f"run again: {again.end()}, with {len(again.pods('preprocess'))} pod of preprocess")
     return run.summary("promote")
+
+
+def _flip(place: str) -> str:
+    """Flip a byte in the middle of a dataset's largest array below a place, and return its name."""
+    with subprocess.Popen(
+        ["kubectl", "-n", NAMESPACE, "port-forward", "deployment/seaweedfs", ":8888"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as forward:
+        try:
+            said = forward.stdout.readline() if forward.stdout else ""
+            filer = f"http://127.0.0.1:{re.search(r':([0-9]+) ->', said)[1]}"  # type: ignore[index]
+            arrays = [file for file in _files(filer, place) if file["FullPath"].endswith(".npy")]
+            largest = max(arrays, key=lambda file: file["FileSize"])
+            address = f"{filer}{urllib.parse.quote(largest['FullPath'])}"
+            content = bytearray(urllib.request.urlopen(address).read())
+            content[len(content) // 2] ^= 1
+            urllib.request.urlopen(urllib.request.Request(address, bytes(content), method="PUT")).close()
+            return f"a byte of {largest['FullPath'].removeprefix(place)} was flipped"
+        finally:
+            forward.terminate()
+
+
+def _files(filer: str, place: str) -> Iterator[dict[str, Any]]:
+    """Yield what the server of SeaweedFS's files says of each below a folder."""
+    address = f"{filer}{urllib.parse.quote(place)}/?limit=10000"
+    asked = urllib.request.Request(address, headers={"Accept": "application/json"})
+    for entry in json.load(urllib.request.urlopen(asked))["Entries"] or ():
+        if entry["Mode"] & FOLDER:
+            yield from _files(filer, entry["FullPath"])
+        else:
+            yield entry
 
 
 def chief_killed() -> str:
@@ -412,6 +462,7 @@ FAULTS: dict[str, Callable[[], str]] = {
     "quota": quota,
     "half-warm": half_warm,
     "outputs-deleted": outputs_deleted,
+    "outputs-damaged": outputs_damaged,
     "chief-killed": chief_killed,
     "side-by-side": side_by_side,
 }

@@ -9,10 +9,12 @@ cd "$root"
 
 source manifests/kind/reach.sh
 
-# A seed of its own: nothing comes from Kubeflow's cache, so that every step is really scheduled.
+# A seed of its own: nothing comes from Kubeflow's cache, so that every step is really scheduled. A name of its own: what
+# is looked for was not left by an earlier test.
 config=$work/tiny.yaml
-{ cat manifests/kind/tiny.yaml && echo "seed: $RANDOM"; } >"$config"
-faults=${FAULTS-killed cancelled half-warm outputs-deleted chief-killed}
+model=${MODEL:-kind-$(date +%m%d-%H%M%S)}
+{ sed "s/^name: .*/name: $model/" manifests/kind/tiny.yaml && echo "seed: $RANDOM"; } >"$config"
+faults=${FAULTS-killed cancelled half-warm outputs-damaged chief-killed}
 # followed: submits the config and follows the run; sets `run` to its id.
 followed() {
   SECONDS=0
@@ -27,11 +29,11 @@ echo "the run took $SECONDS s"
 echo "== storage"
 objects=$(curl -fsS "$STORAGE_EMULATOR_HOST/storage/v1/b/assay/o?prefix=kind/" |
   "$python" -c 'import json, sys; print(*(item["name"] for item in json.load(sys.stdin)["items"]), sep="\n")')
-for wanted in kind/snapshots/ kind/models/kind/versions/v1/ kind/models/kind/champion.json; do
+for wanted in kind/snapshots/ "kind/models/$model/versions/v1/" "kind/models/$model/champion.json"; do
   grep -q "^$wanted" <<<"$objects" || fail "nothing under gs://assay/$wanted. There is: $(head -20 <<<"$objects" | paste -sd' ')"
   echo "gs://assay/$wanted is there"
 done
-.venv/bin/assay registry list kind --storage gs://assay/kind
+.venv/bin/assay registry list "$model" --storage gs://assay/kind
 
 echo "== placement"
 # where STEP: the nodes' pools of the step's pods of this run, as `pool spot` lines.
@@ -80,6 +82,7 @@ for _ in once again; do
 done
 ((after >= 1)) || fail "no schedule is there after make schedule. See kubectl -n $namespace logs deploy/ml-pipeline"
 echo "$after schedule(s), however often asked for"
+.venv/bin/assay schedule delete "$model"
 
 if [[ -n $faults ]]; then
   echo "== faults"

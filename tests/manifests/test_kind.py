@@ -124,7 +124,7 @@ def script(tmp_path: Path) -> Script:
     def run(name: str, *arguments: str, **variables: str) -> tuple[subprocess.CompletedProcess[str], str]:
         calls.write_text("")
         played = {"CALLS": str(calls), "OBJECTS": OBJECTS, "ASSAY_IMAGES__CPU": "assay:0123456789ab"}
-        played |= {"FAULTS": "", "RUN_ID": RUN_ID}
+        played |= {"FAULTS": "", "RUN_ID": RUN_ID, "MODEL": "kind"}
         played |= {"PODS": str(tmp_path / "pods.json"), "LOG": str(tmp_path / "log")}
         nodes = {f"NODE_{step}": node for step, node in STEPS.items()}
         # Whoever works on a real cluster has variables for it set.
@@ -179,6 +179,7 @@ def test_kind_test_passes_where_everything_is_as_it_should_be(script: Script) ->
     settings = "[manifests/kind/settings.yaml assay:0123456789ab http://127.0.0.1:4321 http://127.0.0.1:4321]"
     assert [settings in line for line in calls.splitlines() if line.startswith("make")] == [True] * 4
     assert "make --no-print-directory submit WAIT=1 CONFIG=" in calls
+    assert "assay schedule delete kind" in calls, "nothing is left to run every night"
 
 
 def test_kind_test_shows_where_the_time_went(script: Script) -> None:
