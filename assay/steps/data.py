@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from assay.config import AugmentConfig, DataConfig, RuntimeConfig
-from assay.errors import InputError
+from assay.errors import DamagedError
 from assay.hashing import code_version, hash_json
 from assay.observability.progress import log
-from assay.steps.frame import NO_CACHE, StepRecord, parse, step
+from assay.steps.frame import StepRecord, parse, step
 from assay.storage.files import ObjectNotFound
 
 
@@ -25,8 +25,11 @@ def ingest(
     skip_unchanged: bool,
     quality_path: str,
     folds: int = 0,
+    code_version: str = "",
 ) -> StepRecord:
     """Read the source; give the snapshot's URI, or an empty value where a model was trained from just this before.
+
+    Beside it, in the metadata as ``reused_from``: what the later steps' outputs are reused by, beside their inputs.
 
     Args:
         data: Its section of the config, as `assay.config.write_brief` gives it.
@@ -37,9 +40,11 @@ def ingest(
         skip_unchanged: Give an empty value where neither data nor config nor code have changed.
         quality_path: Gets the report on the data.
         folds: For a cross-validation: each group keeps its fold, too; 0: none.
+        code_version: Of the code that submitted the run.
     """
     from assay.data.ingest import ingest as run
     from assay.registry.trained import what_changed
+    from assay.steps.cache import read_epoch
     from assay.storage.open import open_store
 
     with step("ingest") as record:
@@ -51,6 +56,7 @@ def ingest(
         record.metrics.update(result.metrics)
         record.metadata.update(snapshot=result.snapshot_uri, snapshot_fingerprint=result.fingerprint)
         record.value = result.snapshot_uri
+        record.metadata["reused_from"] = f"{code_version} {read_epoch(open_store(storage_root))}".rstrip()
         if skip_unchanged:
             changed, why = what_changed(open_store(storage_root), name, result.fingerprint, config_fingerprint)
             log(f"{name}: {why}" if changed else f"{name}: {why}: nothing to do (FORCE=1 trains anyway)")
@@ -105,12 +111,12 @@ def preprocess_shard(
     return record
 
 
-def merge_shards(*, shards: list[str], dataset_path: str) -> StepRecord:
+def merge_shards(*, shards: list[str], dataset_path: str, storage_root: str = "") -> StepRecord:
     """Join the parts at these URIs to one dataset."""
     from assay.data.preprocess import merge_shards as run
     from assay.storage.open import open_store
 
-    with step("preprocess") as record, tempfile.TemporaryDirectory() as scratch:
+    with step("preprocess", storage_root=storage_root) as record, tempfile.TemporaryDirectory() as scratch:
         folders = []
         for number, uri in enumerate(shards):
             root, _, last = uri.rpartition("/")
@@ -118,7 +124,7 @@ def merge_shards(*, shards: list[str], dataset_path: str) -> StepRecord:
             try:
                 open_store(root).download_dir(last, folders[-1])
             except ObjectNotFound as error:
-                raise InputError(f"part {number} of the dataset is gone from storage ({uri}). {NO_CACHE}.") from error
+                raise DamagedError(f"part {number} of the dataset is gone from storage ({uri}).") from error
         result = run(folders, Path(dataset_path))
         record.metrics.update(result.metrics)
         record.metadata.update(result.dataset.identity)
@@ -126,13 +132,20 @@ def merge_shards(*, shards: list[str], dataset_path: str) -> StepRecord:
 
 
 def augment(
-    *, augment: str, runtime: str, seed: int, dataset_path: str, policy_path: str, preview_path: str
+    *,
+    augment: str,
+    runtime: str,
+    seed: int,
+    dataset_path: str,
+    policy_path: str,
+    preview_path: str,
+    storage_root: str = "",
 ) -> StepRecord:
     """Resolve the augmentation policy, show it, and put it to the test where that is asked for."""
     from assay.ablation.run import run_ablation
     from assay.augmentation.augment import augment as run
 
-    with step("augment", inputs={"dataset": dataset_path}) as record:
+    with step("augment", inputs={"dataset": dataset_path}, storage_root=storage_root) as record:
         config = parse(AugmentConfig, augment)
         record.metadata["augment"] = config.fingerprint()
         ablate = partial(run_ablation, config=config.ablation, seed=seed, runtime=parse(RuntimeConfig, runtime))

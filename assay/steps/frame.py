@@ -21,7 +21,7 @@ from assay.config import SectionType, read_brief
 from assay.errors import AssayError, DamagedError, InputError, one_line
 from assay.hashing import code_version
 from assay.observability.last_words import BUG, ENDED, WRONG, last_words
-from assay.observability.progress import emit
+from assay.observability.progress import emit, log
 from assay.storage.files import BucketNotFound
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # Whose storage may be a mistake in the config; the others find what it has left there.
 FIRST_STEP = "ingest"
+RUN_AGAIN = "Run it again: it is then made anew, with all that the cluster's cache holds"
 NO_CACHE = "Submit it again with NO_CACHE=1 (assay submit --no-cache), which makes everything anew"
 
 
@@ -65,6 +66,7 @@ def step(
     inputs: Mapping[str, str] | None = None,
     model_path: str | None = None,
     shown_as: str = "",
+    storage_root: str = "",
     **read: Any,
 ) -> Iterator[StepRecord]:
     """Run a step's body and make its record.
@@ -74,6 +76,8 @@ def step(
         inputs: Paths of artifacts of earlier steps, by what they are.
         model_path: Gets the metrics beside the model: from there they reach evaluate and the run's record.
         shown_as: Which part of the step this is, in words, where it is done in several; empty: it is all of it.
+        storage_root: Of the run: where on a cluster an output of an earlier step turns out to be damaged or gone, no
+            later run is given what the cache holds; empty: that is for whoever submits the next one to say.
         **read: What else was read, for the metadata.
     """
     from assay.observability.parent import end_with_parent
@@ -104,7 +108,7 @@ def step(
             message, code = f"{message} It was there when the run began.", 1
         if isinstance(error, DamagedError) and "KUBERNETES_SERVICE_HOST" in os.environ:
             # Kubeflow's cache would hand the same out again.
-            message = f"{message} On this cluster: {NO_CACHE[0].lower()}{NO_CACHE[1:]}."
+            message = f"{message} {_no_more_of_it(storage_root, message)}."
         emit({"event": "error", "step": name, "message": message, "exit_code": code})
         last_words(f"{WRONG}{message}" if code == InputError.exit_code else message)
         print(f"{name}: {message}", file=sys.stderr, flush=True)
@@ -146,7 +150,21 @@ def _check_inputs(inputs: Mapping[str, str]) -> None:
     """
     for what, path in inputs.items():
         if not Path(path).exists():
-            raise InputError(f"the {what} of an earlier step is gone from storage ({path}). {NO_CACHE}.")
+            raise DamagedError(f"the {what} of an earlier step is gone from storage ({path}).")
+
+
+def _no_more_of_it(storage_root: str, why: str) -> str:
+    """Have later runs reuse nothing of what the cache holds, and return the way out."""
+    from assay.steps.cache import begin_epoch
+    from assay.storage.open import open_store
+
+    if storage_root:
+        try:
+            begin_epoch(open_store(storage_root), why)
+            return RUN_AGAIN
+        except (AssayError, OSError) as error:
+            log(f"the storage takes no note of it: {one_line(error)}")
+    return NO_CACHE
 
 
 def write_marker(path: str, content: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ def evaluate(
 
     trained = {name: path for name, path in candidates.items() if path}
     models = {f"model of {name}": path for name, path in trained.items()}
-    with step("evaluate", inputs={"dataset": dataset_path, **models}) as record:
+    with step("evaluate", inputs={"dataset": dataset_path, **models}, storage_root=storage_root) as record:
         config = parse(EvaluateConfig, evaluate)
         record.metadata["evaluate"] = config.fingerprint()
         folders = {name: Path(path) for name, path in trained.items()}
@@ -81,7 +81,10 @@ def evaluate_folds(
     from assay.storage.open import open_store
     from assay.training.fold_models import fetch_fold_models
 
-    with step("evaluate", inputs={"dataset": dataset_path}) as record, tempfile.TemporaryDirectory() as scratch:
+    with (
+        step("evaluate", inputs={"dataset": dataset_path}, storage_root=storage_root) as record,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         config = parse(EvaluateConfig, evaluate)
         record.metadata["evaluate"] = config.fingerprint()
         dataset, out, folder = Dataset.open(Path(dataset_path)), Path(evaluation_path), Path(scratch)
@@ -148,7 +151,8 @@ def promote(
     from assay.registry.trained import record_training
     from assay.storage.open import open_store
 
-    with step("promote", inputs={"dataset": dataset_path, "evaluation": evaluation_path}) as record:
+    inputs = {"dataset": dataset_path, "evaluation": evaluation_path}
+    with step("promote", inputs=inputs, storage_root=storage_root) as record:
         config, machine = parse(PromoteConfig, promote), parse(RuntimeConfig, runtime)
         record.metadata["promote"] = config.fingerprint()
         evaluated, dataset, out = Path(evaluation_path), Path(dataset_path), Path(decision_path).parent / "promotion"

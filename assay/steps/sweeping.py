@@ -16,7 +16,10 @@ def sweep_row(*, sweep: str, item: str, storage_root: str, dataset_path: str, po
     from assay.sweep.spec import Sweep
 
     inputs = {"dataset": dataset_path, "augmentation policy": policy_path}
-    with step("sweep_row", inputs=inputs, item=item) as record, tempfile.TemporaryDirectory() as scratch:
+    with (
+        step("sweep_row", inputs=inputs, storage_root=storage_root, item=item) as record,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         folders = Path(dataset_path), Path(policy_path)
         result, record.value = run_item(Sweep.from_json(sweep), item, *folders, storage_root, Path(scratch))
         record.metrics.update(result.metrics)
@@ -40,7 +43,10 @@ def sweep_table(
     from assay.sweep.parts import join_items
     from assay.sweep.spec import Sweep
 
-    with step("sweep_table", inputs={"dataset": dataset_path}) as record, tempfile.TemporaryDirectory() as scratch:
+    with (
+        step("sweep_table", inputs={"dataset": dataset_path}, storage_root=storage_root) as record,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         out = Path(scratch) / "tables"
         resolved = Sweep.from_json(sweep)
         table, address = join_items(resolved, records, Path(dataset_path), out, storage_root, run_id)

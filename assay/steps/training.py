@@ -40,7 +40,7 @@ def train(
         page_path: Gets the learning curves, or the trials of a search.
     """
     inputs = {"dataset": dataset_path, **({"augmentation policy": policy_path} if policy_path else {})}
-    with step(candidate, inputs=inputs, model_path=model_path) as record:
+    with step(candidate, inputs=inputs, model_path=model_path, storage_root=storage_root) as record:
         section, run = _trainer(candidate)
         resolved = parse(section, config)
         record.metadata[candidate] = resolved.fingerprint()
@@ -108,7 +108,9 @@ def train_fold(
     number = int(fold)
     shown = f"fold {number + 1}"
     with (
-        step(candidate, inputs={"dataset": dataset_path}, shown_as=shown, fold=number) as record,
+        step(
+            candidate, inputs={"dataset": dataset_path}, shown_as=shown, storage_root=storage_root, fold=number
+        ) as record,
         tempfile.TemporaryDirectory() as scratch,
     ):
         section, run = _trainer(candidate)

@@ -1,5 +1,7 @@
 """Read a source: table, fingerprint, quality report."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from components import BASE_IMAGE
@@ -13,10 +15,11 @@ def ingest(
     seed: int,
     config_fingerprint: str,
     skip_unchanged: bool,
+    code_version: str,
     quality: dsl.Output[dsl.HTML],
     folds: int = 0,
-) -> str:
-    """Give the snapshot's URI, or an empty string where nothing has changed since an earlier training."""
+) -> NamedTuple("Found", [("snapshot", str), ("reused_from", str)]):  # type: ignore[valid-type]
+    """Give the snapshot's URI, or an empty string where nothing has changed, and what outputs are reused by."""
     from assay import steps
 
     record = steps.ingest(
@@ -26,8 +29,9 @@ def ingest(
         seed=seed,
         config_fingerprint=config_fingerprint,
         skip_unchanged=skip_unchanged,
+        code_version=code_version,
         quality_path=quality.path,
         folds=folds,
     )
     quality.metadata.update(record.described)
-    return record.value
+    return record.value, record.metadata["reused_from"]

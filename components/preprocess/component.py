@@ -54,6 +54,7 @@ def preprocess_shard(
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
 def merge_shards(
+    storage_root: str,
     code_version: str,
     shards: list,
     dataset: dsl.Output[dsl.Dataset],
@@ -61,5 +62,5 @@ def merge_shards(
     """Join the parts at these URIs to the dataset that one task would have given."""
     from assay import steps
 
-    record = steps.merge_shards(shards=shards, dataset_path=dataset.path)
+    record = steps.merge_shards(shards=shards, storage_root=storage_root, dataset_path=dataset.path)
     dataset.metadata.update(record.described)

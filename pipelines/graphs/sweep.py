@@ -55,7 +55,7 @@ def build_sweep_pipeline(settings: Settings | None = None, parallel: int = 4) ->
         system_accelerator_type: str = limits.accelerator.type,
         system_accelerator_count: str = limits.accelerator.count,
     ) -> None:
-        root, code, runtime = system_storage_root, system_code_version, system_runtime
+        root, runtime = system_storage_root, system_runtime
 
         def placed(step: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
             if settings is not None:
@@ -64,12 +64,21 @@ def build_sweep_pipeline(settings: Settings | None = None, parallel: int = 4) ->
 
         with told(name, "sweep", settings, placed):
             found = ingest_step(
-                data=data, storage_root=root, name=name, seed=seed, config_fingerprint="", skip_unchanged=False
+                data=data,
+                storage_root=root,
+                name=name,
+                seed=seed,
+                config_fingerprint="",
+                skip_unchanged=False,
+                code_version=system_code_version,
             )
-            snapshot = placed("ingest", found).set_caching_options(False).outputs["Output"]
+            placed("ingest", found).set_caching_options(False)
+            snapshot, code = found.outputs["snapshot"], found.outputs["reused_from"]
             made = preprocess_step(data=data, snapshot=snapshot, seed=seed, runtime=runtime, code_version=code)
             dataset = placed("preprocess", made).outputs["dataset"]
-            shown = augment_step(config=augment, runtime=runtime, seed=seed, code_version=code, dataset=dataset)
+            shown = augment_step(
+                config=augment, runtime=runtime, seed=seed, storage_root=root, code_version=code, dataset=dataset
+            )
             policy = placed("augment", shown).outputs["policy"]
             with dsl.ParallelFor(system_items, parallelism=parallel, name="rows") as item:
                 row = sweep_row(

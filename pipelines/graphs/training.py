@@ -96,7 +96,7 @@ def build_training_pipeline(
         system_accelerator_type: str = limits.accelerator.type,
         system_accelerator_count: str = limits.accelerator.count,
     ) -> None:
-        root, code, runtime = system_storage_root, system_code_version, system_runtime
+        root, runtime = system_storage_root, system_runtime
         sections = {"baseline": baseline, "search": search, "finetune": finetune}
 
         def placed(step: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
@@ -107,7 +107,7 @@ def build_training_pipeline(
                 task.set_container_image(image)
             return task
 
-        def preprocessed(snapshot: Any) -> Any:
+        def preprocessed(snapshot: Any, code: Any) -> Any:
             shared = {"data": data, "snapshot": snapshot, "seed": seed, "code_version": code}
             if folds:
                 shared["folds"] = folds
@@ -118,7 +118,9 @@ def build_training_pipeline(
                 placed("preprocess", part)
             # Addresses, not artifacts: Kubeflow reads a list of artifacts from the bucket of its first alone.
             parts = dsl.Collected(part.outputs["Output"])
-            return placed("preprocess", merge_shards(shards=parts, code_version=code)).outputs["dataset"]
+            return placed("preprocess", merge_shards(shards=parts, storage_root=root, code_version=code)).outputs[
+                "dataset"
+            ]
 
         def trained(candidate: str, shown: Any, common: Mapping[str, Any]) -> Any:
             decided = {"decided": shown.outputs["policy"]} if policy_chosen else {}
@@ -140,10 +142,10 @@ def build_training_pipeline(
             # Addresses, not artifacts: Kubeflow reads a list of artifacts wrongly where only some come from its cache.
             return dsl.Collected(task.outputs["Output"])
 
-        def train_and_judge(snapshot: Any) -> None:
-            dataset = preprocessed(snapshot)
+        def train_and_judge(snapshot: Any, code: Any) -> None:
+            dataset = preprocessed(snapshot, code)
             common = {"runtime": runtime, "seed": seed, "code_version": code, "dataset": dataset}
-            shown = placed("augment", augment_step(config=augment, **common))
+            shown = placed("augment", augment_step(config=augment, storage_root=root, **common))
             judging = {"config": evaluate, "name": name, "storage_root": root, **common}
             if folds:
                 judged = evaluate_folds(**judging, **{one: trained_by_fold(one, shown, common) for one in candidates})
@@ -173,15 +175,17 @@ def build_training_pipeline(
                 seed=seed,
                 config_fingerprint=system_config,
                 skip_unchanged=skip_unchanged,
+                code_version=system_code_version,
                 **({"folds": folds} if folds else {}),
             )
             # Never cached: only a look at the source tells whether it has changed.
-            snapshot = placed("ingest", found).set_caching_options(False).outputs["Output"]
+            placed("ingest", found).set_caching_options(False)
+            snapshot, code = found.outputs["snapshot"], found.outputs["reused_from"]
             if not skip_unchanged:
-                train_and_judge(snapshot)
+                train_and_judge(snapshot, code)
                 return
             with dsl.If(snapshot != "", name="something-changed"):
-                train_and_judge(snapshot)
+                train_and_judge(snapshot, code)
 
         with told(name, "training", settings, placed):
             whole_run()

@@ -40,6 +40,7 @@ def ingest(folder: Path, source: str, *, skip_unchanged: bool = False) -> steps.
         config_fingerprint="0123",
         skip_unchanged=skip_unchanged,
         quality_path=str(folder / "quality.html"),
+        code_version="0.0 abc",
     )
 
 
@@ -128,26 +129,49 @@ def test_a_bucket_that_was_there_when_the_run_began_is_no_wrong_input(pod: Path)
 
 
 def test_what_the_cache_names_and_storage_has_lost_is_said_with_the_way_out(pod: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as stopped, frame.step("baseline", inputs={"dataset": str(tmp_path / "dataset")}):
+    lost = {"dataset": str(tmp_path / "dataset")}
+    with pytest.raises(SystemExit) as stopped, frame.step("baseline", inputs=lost):
         pytest.fail("the body must not run")
     assert stopped.value.code == 2
     assert "dataset" in pod.read_text(encoding="utf-8")
     assert "NO_CACHE=1" in pod.read_text(encoding="utf-8")
 
 
-def test_what_was_damaged_in_storage_is_said_with_the_way_out_of_the_cluster(
-    pod: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["augment", "baseline", "promote"])
+def test_after_an_output_was_damaged_or_gone_no_later_run_reuses_what_the_cluster_holds(
+    name: str, pod: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(SystemExit) as stopped, frame.step("promote"):
-        raise DamagedError("best/saved_model: the content is not what model.json says (SHA-256). Run evaluate again.")
+    place, source = tmp_path / "work", "demo://tissue?images=24&size=32&slides=6"
+    root = str(place / "store")
+    first = ingest(place, source).metadata["reused_from"]
+    assert first == ingest(place, source).metadata["reused_from"] == "0.0 abc"
+    with pytest.raises(SystemExit) as stopped, frame.step(name, storage_root=root):
+        raise DamagedError("dataset/train/000.npy: damaged since preprocess wrote it.")
     assert stopped.value.code == 2
+    said = pod.read_text(encoding="utf-8")
+    assert said.startswith("wrong input: dataset/train/000.npy: damaged")
+    assert "Run it again: it is then made anew" in said and "NO_CACHE" not in said
+    second = ingest(place, source).metadata["reused_from"]
+    assert second.startswith("0.0 abc ") and second != first
+    assert second == ingest(place, source).metadata["reused_from"], "it is made anew once, and then reused"
+
+
+def test_what_storage_takes_no_note_of_is_for_the_next_submission_to_say(pod: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("where the note belongs there is a file")
+    with pytest.raises(SystemExit), frame.step("promote", storage_root=str(tmp_path)):
+        raise DamagedError("dataset/train/000.npy: damaged since preprocess wrote it.")
     assert "NO_CACHE=1" in pod.read_text(encoding="utf-8")
-    capsys.readouterr()
-    # On one machine the step's own outputs are looked at before they are reused.
+
+
+def test_on_one_machine_outputs_are_looked_at_before_they_are_reused(
+    pod: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
-    with pytest.raises(SystemExit), frame.step("promote"):
+    with pytest.raises(SystemExit), frame.step("promote", storage_root=str(tmp_path)):
         raise DamagedError("best/saved_model: the content is not what model.json says (SHA-256). Run evaluate again.")
-    assert "NO_CACHE" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "NO_CACHE" not in said and "Run it again" not in said
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_step_says_when_it_starts_and_ends_and_what_it_measured(events: Path, tmp_path: Path) -> None:

@@ -112,16 +112,17 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(artifact_types, "_MINIO_LOCAL_MOUNT_PREFIX", f"{folder}/")
         backend = Backend(read_graph(folder / "graph.yaml"), folder)
-        made["ingest"] = backend.run("ingest", data=given["data"], seed=0.0, skip_unchanged=True, **root, **mark)
-        snapshot = {"data": given["data"], "snapshot": made["ingest"]["parameterValues"]["Output"]}
+        reading = {"data": given["data"], "seed": 0.0, "skip_unchanged": True, **root, **mark, **code}
+        made["ingest"] = backend.run("ingest", **reading)
+        snapshot = {"data": given["data"], "snapshot": made["ingest"]["parameterValues"]["snapshot"]}
         parts = [
             backend.run("preprocess-shard", index=index, count=2.0, **snapshot, **root, **common)["parameterValues"]
             for index in (0.0, 1.0)
         ]
         uris = [part["Output"] for part in parts]
-        made["preprocess"] = backend.run("merge-shards", shards=uris, **code)
+        made["preprocess"] = backend.run("merge-shards", shards=uris, **root, **code)
         dataset = {"dataset": ("merge-shards", "dataset")}
-        made["augment"] = backend.run("augment", config=given["augment"], **dataset, **common)
+        made["augment"] = backend.run("augment", config=given["augment"], **dataset, **root, **common)
         made["baseline"] = backend.run("baseline", config=given["baseline"], policy="", **dataset, **root, **common)
         models = {"baseline": ("baseline", "model"), "finetune": ("baseline", "model")}
         judging = {"config": given["evaluate"], "name": "tiny", **root}
@@ -130,7 +131,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         made["promote"] = backend.run(
             "promote", config="", runtime="", seed=0, run_id="a-run", **mark, **root, **dataset, **judged
         )
-        made["ingest again"] = backend.run("ingest", data=given["data"], seed=0.0, skip_unchanged=True, **root, **mark)
+        made["ingest again"] = backend.run("ingest", **reading)
         # As a real server wrote it.
         told = {
             "state": "COMPLETE",
@@ -166,5 +167,5 @@ def test_a_step_writes_into_its_artifact_what_it_read_and_by_which_code(ran: dic
 
 
 def test_what_a_finished_run_began_from_is_not_trained_again(ran: dict[str, Any]) -> None:
-    assert ran["ingest"]["parameterValues"]["Output"]
-    assert ran["ingest again"]["parameterValues"]["Output"] == ""
+    assert ran["ingest"]["parameterValues"]["snapshot"]
+    assert ran["ingest again"]["parameterValues"]["snapshot"] == ""
