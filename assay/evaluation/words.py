@@ -192,7 +192,7 @@ def cautions(evaluation: Evaluation) -> list[str]:
             "data.positive_class before anything else."
         )
     if best.training.get("not_learning"):
-        found.append("Its training was stopped because it learnt nothing.")
+        found.append("Its training learnt nothing that the validation split shows.")
     if best.threshold is not None and best.threshold.note:
         found.append(_sentence(best.threshold.note))
     for name, reason in best.test_metrics.undefined.items():

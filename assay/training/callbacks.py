@@ -22,8 +22,12 @@ HIGHER_IS_BETTER = {"val_auc": True, "val_accuracy": True, "val_loss": False}
 STANDARD_ERRORS = 2.0
 # What a ranking by chance may look like, see `NotLearning.chance_auc`: at first so much above a half; with each epoch
 # whose steps show nothing so many standard errors more; never more than so many.
-NEAR_CHANCE, ERRORS_AN_EPOCH, MOST_ERRORS = 0.03, 0.2, 3.0
+NEAR_CHANCE, ERRORS_AN_EPOCH, MOST_ERRORS = 0.03, 0.4, 3.1
+# The loss of a run on shuffled labels falls below chance, too, by what it learns by heart: so many standard errors.
+BY_HEART = 1.0
 SILENT_EPOCHS = 2
+# A validation AUC that a run worth its name reaches, see `NotLearning.verdict`.
+WORTH_LEARNING, WORTH_ERRORS = 0.7, 3.0
 
 
 def is_better(value: float, than: float, monitor: str) -> bool:
@@ -110,11 +114,13 @@ class Patience:
 class NotLearning:
     """Notices a run that has learnt nothing for a number of steps.
 
-    It is stuck when over its last ``steps`` steps all of this holds, each within two standard errors: the loss
-    is not below what knowing the classes' frequencies alone gives, accuracy is not above that of always naming
-    the most frequent class, and the loss does not fall; and when its last `SILENT_EPOCHS` epochs rank the validation
-    images no better than chance. A converged run is flat too, but at a lower loss. A run on rare classes stays at the
-    majority's accuracy for long, and its loss falls by less than it varies; what it has learnt shows in the ranking.
+    It is stuck when over its last ``steps`` steps all of this holds: the loss does not fall and accuracy is not above
+    that of always naming the most frequent class, both within two standard errors; and what the loss (below what
+    knowing the classes' frequencies alone gives) and the ranking of the validation images (above a half) show
+    together is no more than chance makes, for the last `SILENT_EPOCHS` epochs. A converged run is flat too, but at a
+    lower loss. A run on rare classes stays at the majority's accuracy for long, and its loss falls by less than it
+    varies; what it has learnt shows in the ranking. Neither decides alone: with ten positive images shuffled labels
+    are ranked well by luck, or learnt by heart a little, but hardly both.
 
     Attributes:
         frequencies: Share of each class in the training split, float (K,).
@@ -129,8 +135,7 @@ class NotLearning:
     class_weights: npt.NDArray[np.float64]
     valid_counts: npt.NDArray[np.int64]
     label_smoothing: float = 0.0
-    _auc: float = math.nan
-    _stuck: bool = False
+    _aucs: list[float] = field(default_factory=list)
     _stuck_epochs: int = 0
     _silent_epochs: int = 0
     _losses: deque[float] = field(default_factory=deque)
@@ -149,23 +154,64 @@ class NotLearning:
 
     @property
     def chance_auc(self) -> float:
-        """The validation AUC up to which a ranking counts as chance.
+        """The validation AUC up to which a ranking counts as chance where the loss shows nothing.
 
-        It is lenient at first and stricter the longer the steps show nothing, up to three standard errors of the AUC
-        without any skill (the variance of Mann and Whitney's U, 1947): with ten images of a class an error is 0.09, and
-        a run that learns slowly has time to show that it does, while luck does not stay.
+        It is lenient at first and stricter the longer the steps show nothing, up to `MOST_ERRORS` standard errors of
+        the AUC without any skill (the variance of Mann and Whitney's U, 1947): with ten images of a class an error is
+        0.09, and a run that learns slowly has time to show that it does, while luck does not stay.
         """
+        error = self._auc_error
+        return 0.5 + min(MOST_ERRORS * error, NEAR_CHANCE + ERRORS_AN_EPOCH * self._stuck_epochs * error)
+
+    @property
+    def _auc_error(self) -> float:
         counts = self.valid_counts.astype(float)
         rest = counts.sum() - counts
         errors = [math.sqrt((n + m + 1) / (12 * n * m)) for n, m in zip(counts, rest, strict=True) if n and m]
-        error = float(np.mean(errors)) if errors else 0.0
-        return 0.5 + min(MOST_ERRORS * error, NEAR_CHANCE + ERRORS_AN_EPOCH * self._stuck_epochs * error)
+        return float(np.mean(errors)) if errors else 0.0
+
+    def _evidence(self) -> float:
+        """Return what the loss and the last ranking show together, in standard errors; they are independent by chance.
+
+        Source:
+            Stouffer et al. 1949, The American Soldier, volume 1.
+        """
+        auc, error = self._aucs[-1] if self._aucs else math.nan, self._auc_error
+        ranked = 0.0 if math.isnan(auc) or error == 0 else (auc - 0.5) / error
+        return ranked + max(self._below_chance() - BY_HEART, 0.0)
+
+    def _below_chance(self) -> float:
+        """Return by how many standard errors the loss of the window lies below chance; 0 until the window is full."""
+        if not self._is_full:
+            return 0.0
+        losses = np.asarray(self._losses)
+        error = float(losses.std()) / math.sqrt(len(losses))
+        return (self.chance_loss - float(losses.mean())) / max(error, 1e-12)
+
+    @property
+    def _is_full(self) -> bool:
+        return self.steps is not None and len(self._losses) >= self.steps
+
+    def _is_stuck(self) -> bool:
+        if not self._is_full:
+            return False
+        losses = np.asarray(self._losses)
+        half = len(losses) // 2
+        first, second = losses[:half], losses[half:]
+        noise = STANDARD_ERRORS * math.sqrt(first.var() / len(first) + second.var() / len(second))
+        falls = second.mean() < first.mean() - noise
+        seen, majority = sum(self._images), float(self.frequencies.max())
+        skilled = sum(self._correct) / seen > majority + STANDARD_ERRORS * math.sqrt(majority * (1 - majority) / seen)
+        return not (falls or skilled or self._evidence() > MOST_ERRORS)
 
     def end_epoch(self, auc: float) -> None:
         """Take in the validation AUC of an epoch; nan where it is undefined."""
-        self._auc = auc
-        self._stuck_epochs = self._stuck_epochs + 1 if self._stuck else 0
-        self._silent_epochs = 0 if auc > self.chance_auc else self._silent_epochs + 1
+        stuck = self._is_stuck()
+        self._aucs.append(auc)
+        self._stuck_epochs = self._stuck_epochs + 1 if stuck else max(self._stuck_epochs - 1, 0)
+        error = self._auc_error
+        limit = (self.chance_auc - 0.5) / error if error else MOST_ERRORS
+        self._silent_epochs = 0 if self._evidence() > limit else self._silent_epochs + 1
 
     def update(self, loss: float, correct: float, images: float) -> str | None:
         """Take in one step.
@@ -184,25 +230,34 @@ class NotLearning:
             values.append(value)
             if len(values) > self.steps:
                 values.popleft()
-        if len(self._losses) < self.steps:
+        if self._silent_epochs < SILENT_EPOCHS or not self._is_stuck():
             return None
-        losses = np.asarray(self._losses)
-        half = len(losses) // 2
-        first, second = losses[:half], losses[half:]
-        noise = STANDARD_ERRORS * math.sqrt(first.var() / len(first) + second.var() / len(second))
-        falls = second.mean() < first.mean() - noise
-        informed = losses.mean() < self.chance_loss - STANDARD_ERRORS * losses.std() / math.sqrt(len(losses))
-        seen = sum(self._images)
-        accuracy, majority = sum(self._correct) / seen, float(self.frequencies.max())
-        skilled = accuracy > majority + STANDARD_ERRORS * math.sqrt(majority * (1 - majority) / seen)
-        self._stuck = not (falls or informed or skilled)
-        if not self._stuck or self._silent_epochs < SILENT_EPOCHS:
-            return None
-        ranking = "" if math.isnan(self._auc) else f", and the validation AUC is {self._auc:.3f}"
+        last = self._aucs[-1]
+        ranking = "" if math.isnan(last) else f", and the validation AUC is {last:.3f}"
+        loss, accuracy = float(np.mean(self._losses)), sum(self._correct) / sum(self._images)
         return (
-            f"over {self.steps} steps the loss stayed at {losses.mean():.3g} (chance: {self.chance_loss:.3g}) "
-            f"and accuracy at {accuracy:.3f} (always the most frequent class: {majority:.3f}){ranking}"
+            f"over {self.steps} steps the loss stayed at {loss:.3g} (chance: {self.chance_loss:.3g}) and accuracy at "
+            f"{accuracy:.3f} (always the most frequent class: {self.frequencies.max():.3f}){ranking}"
         )
+
+    def verdict(self) -> str | None:
+        """Say of a run at its end whether all that it has learnt is by heart.
+
+        Such a run's loss falls, so that nothing stops it. It is told by the ranking of the later half of its epochs,
+        where the validation split can tell: an AUC of `WORTH_LEARNING` would be seen there, by `WORTH_ERRORS` errors.
+
+        Returns:
+            Why the run has not learnt, in words, or None.
+        """
+        later = [auc for auc in self._aucs[len(self._aucs) // 2 :] if not math.isnan(auc)]
+        error = self._auc_error
+        if not self._is_full or len(later) < SILENT_EPOCHS or error == 0:
+            return None
+        limit = min(0.5 + MOST_ERRORS * error, WORTH_LEARNING - WORTH_ERRORS * error)
+        if max(later) > limit:
+            return None
+        best = f"in its last {len(later)} epochs the validation AUC was never above {max(later):.3f}"
+        return f"{best}, which chance gives, too"
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs."""
@@ -210,8 +265,7 @@ class NotLearning:
             "losses": list(self._losses),
             "correct": list(self._correct),
             "images": list(self._images),
-            "auc": self._auc,
-            "stuck": self._stuck,
+            "aucs": self._aucs,
             "stuck_epochs": self._stuck_epochs,
             "silent_epochs": self._silent_epochs,
         }
@@ -221,7 +275,7 @@ class NotLearning:
         self._losses = deque(state["losses"])
         self._correct = deque(state["correct"])
         self._images = deque(state["images"])
-        self._auc, self._stuck = state["auc"], state["stuck"]
+        self._aucs = list(state["aucs"])
         self._stuck_epochs, self._silent_epochs = state["stuck_epochs"], state["silent_epochs"]
 
 

@@ -112,7 +112,8 @@ def fit(
             _train(run, step, forward, train, valid, runtime, checkpoint, on_epoch)
         run.take_best()
     if history.ended not in UNREMARKABLE:
-        log(f"{run.name}: stopped in epoch {run.at.epoch + 1} of {config.epochs}: {history.message}")
+        epoch = min(run.at.epoch + 1, config.epochs)
+        log(f"{run.name}: stopped in epoch {epoch} of {config.epochs}: {history.message}")
     return history
 
 
@@ -160,7 +161,7 @@ def _train(
             if history.ended is None:
                 run.at = Position(epoch=run.at.epoch + 1)
                 if run.at.epoch == run.config.epochs:
-                    history.end(Ending.ALL_EPOCHS, "all epochs are done")
+                    _end_naturally(run, Ending.ALL_EPOCHS, "all epochs are done")
             progress.note(_note(run))
             if checkpoint is not None:
                 checkpoint.save(run.to_checkpoint())
@@ -296,9 +297,18 @@ def _decide(run: RunState, row: dict[str, Any], weights: list[Array], *, asked_t
     if verdict.stop:
         patience = run.config.callbacks.early_stopping_patience
         message = f"no better {history.monitor} in {patience} epochs (the best: epoch {history.best_epoch})"
-        history.end(Ending.NO_IMPROVEMENT, message)
+        _end_naturally(run, Ending.NO_IMPROVEMENT, message)
     elif asked_to_stop:
         history.end(Ending.BY_CALLER, "its caller ended it")
+
+
+def _end_naturally(run: RunState, ending: Ending, message: str) -> None:
+    """End a run that nothing has stopped, and say so where it has learnt nothing but its training images by heart."""
+    reason = run.watch.learning.verdict()
+    if reason is None:
+        run.history.end(ending, message)
+    else:
+        run.history.end(Ending.NOT_LEARNING, f"it does not learn: {reason}; {message}")
 
 
 def _note(run: RunState) -> str:

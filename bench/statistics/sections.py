@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import repeat
 
-from bench.statistics.learning import stopped_in
+from bench.statistics.learning import Trainings, stopped_in
 from bench.statistics.lookalikes import CHANGES, KINDS, search_drawn
 from bench.statistics.page import coverage_page, promotion_page, table
 from bench.statistics.probabilities import METHODS, calibration_gap, missed_targets, offset_gains
@@ -14,6 +15,7 @@ from bench.statistics.simulate import cells, coverage, false_promotions, power
 from bench.statistics.sweeps import policy_changes, sweep_calls
 
 LOOKS = (1, 12, 52)
+RUNS_AT_ONCE = 20
 
 
 def _coverage(rounds: int, pool: ProcessPoolExecutor) -> str:
@@ -117,22 +119,31 @@ def _sweeps(rounds: int, pool: ProcessPoolExecutor) -> str:
 
 
 def _learning(rounds: int, pool: ProcessPoolExecutor) -> str:
-    kinds = [(share, learnable) for share in (0.01, 0.02, 0.05) for learnable in (True, False)]
+    splits = ((0.01, 1000, 30), (0.01, 5000, 30), (0.02, 1000, 30), (0.05, 1000, 30), (0.05, 1000, 300))
     runs = max(1, rounds // 5)
     rows = []
-    for share, learnable in kinds:
-        ended = list(pool.map(partial(stopped_in, prevalence=share, learnable=learnable), range(runs), chunksize=10))
-        stopped = sum(epoch is not None for epoch in ended)
-        rows.append([f"{share:.0%}", "something to learn" if learnable else "shuffled", f"{stopped} of {runs}"])
+    for share, cases, features in splits:
+        for learnable in (True, False):
+            kind, blocks = Trainings(share, learnable, cases, features), range(0, runs, RUNS_AT_ONCE)
+            sizes = [min(RUNS_AT_ONCE, runs - first) for first in blocks]
+            ended = list(pool.map(stopped_in, blocks, repeat(kind), sizes))
+            stopped = sum(epoch is not None for block in ended for epoch in block)
+            labels = "something to learn" if learnable else "shuffled"
+            rows.append(
+                [f"{share:.0%}", f"{cases:,}", f"{share * cases:.0f}", features, labels, f"{stopped} of {runs}"]
+            )
     return "\n".join(
         [
             "## Runs stopped because they do not learn",
             "",
-            "Logistic regression by gradient steps, 16 epochs, 1,000 validation cases, the best possible AUC .86; "
-            "target: none that learns, all on shuffled labels. Those that are not stopped rank by luck as well as a "
-            "run that learns: ten positive cases cannot tell them apart.",
+            "Logistic regression by gradient steps, 16 epochs, 2,000 training cases, the best possible AUC .86; "
+            "target: none that learns, all on shuffled labels. Stopped: on the way, or named at their end where the "
+            "validation split has never been ranked better than chance. With ten positive validation cases (and twenty "
+            "to train on) loss and ranking cannot tell all runs apart: the best limit on the sum of both errs in 8 of "
+            "1,000 runs that learn and in 8 of 1,000 that do not. With 300 features a run learns its training cases by "
+            "heart, and its validation split alone decides.",
             "",
-            *table(["positives", "labels", "stopped"], rows),
+            *table(["positives", "validation cases", "of them positive", "features", "labels", "stopped"], rows),
         ]
     )
 

@@ -27,7 +27,7 @@ def test_sections_are_added_to_the_page_one_by_one(tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     headings = [line for line in text.splitlines() if line.startswith("## ")]
     assert headings == ["## Decisions among several classes", "## Runs stopped because they do not learn"]
-    assert "| 5% | shuffled | 1 of 1 |" in text
+    assert "| 5% | 1,000 | 50 | 30 | shuffled | 1 of 1 |" in text
 
 
 def test_a_level_spent_over_looks_holds_where_the_whole_level_each_time_does_not() -> None:

@@ -120,7 +120,7 @@ def test_a_run_that_ranks_is_left_alone_though_loss_and_accuracy_show_nothing(pr
     assert alarm_at(0.51) == 2, "the same steps without the ranking"
 
 
-def test_what_counts_as_chance_grows_to_three_standard_errors_while_the_steps_show_nothing() -> None:
+def test_what_counts_as_chance_grows_to_some_standard_errors_while_the_steps_show_nothing() -> None:
     detector = _detector([0.5, 0.5], valid_counts=np.array([50, 150]))
     error = math.sqrt(201 / (12 * 50 * 150))  # Mann and Whitney: the variance of U / (n m) is (n + m + 1) / (12 n m)
     seen = [detector.chance_auc]
@@ -129,8 +129,55 @@ def test_what_counts_as_chance_grows_to_three_standard_errors_while_the_steps_sh
             detector.update(detector.chance_loss, 16, 32)
         detector.end_epoch(0.6)
         seen.append(detector.chance_auc)
-    assert seen[:2] == pytest.approx([0.53, 0.53 + 0.2 * error])
-    assert seen == sorted(seen) and seen[-1] == pytest.approx(0.5 + 3 * error)
+    assert seen[:2] == pytest.approx([0.53, 0.53 + 0.4 * error])
+    assert seen == sorted(seen) and seen[-1] == pytest.approx(0.5 + 3.1 * error)
+
+
+@pytest.mark.parametrize(("below", "auc", "alarm"), [(2.5, 0.58, True), (2.5, 0.7, False), (5.0, 0.58, False)])
+def test_loss_and_ranking_are_judged_together(below: float, auc: float, alarm: bool) -> None:
+    """By heart a little, or ranked by luck a little, is no learning; either by far, or both by half, is."""
+    detector = _detector([0.98, 0.02], valid_counts=np.array([980, 20]))
+    noise = np.random.default_rng(0).normal(0, 0.02, 100)
+    noise = (noise - noise.mean()) / noise.std() * 0.02
+    losses = detector.chance_loss - below * 0.02 / math.sqrt(100) + noise
+    stopped = False
+    for _ in range(12):
+        order = np.random.default_rng(1).permutation(100)
+        stopped |= any(detector.update(float(loss), 31.36, 32) is not None for loss in losses[order])
+        detector.end_epoch(auc)
+    assert stopped is alarm
+
+
+def test_without_a_ranking_the_loss_alone_shows_what_was_learnt() -> None:
+    detector = _detector([0.98, 0.02], valid_counts=np.array([1000, 0]))
+    for _ in range(9):
+        detector.end_epoch(math.nan)
+    noise = np.random.default_rng(0).normal(0, 0.02, 300)
+    assert all(detector.update(float(detector.chance_loss - 0.02 + loss), 31.36, 32) is None for loss in noise)
+    assert any(detector.update(float(detector.chance_loss + loss), 31.36, 32) is not None for loss in noise)
+
+
+@pytest.mark.parametrize(
+    ("counts", "aucs", "named"),
+    [
+        ([950, 50], [0.7, 0.6, 0.51, 0.48, 0.52], True),
+        ([950, 50], [0.5, 0.5, 0.51, 0.6, 0.58], False),
+        ([990, 10], [0.5, 0.5, 0.49, 0.48, 0.51], False),  # ten positives need not show an AUC of 0.7
+        ([500, 500], [0.5, 0.53, 0.54, 0.55, 0.55], True),
+        ([500, 500], [math.nan] * 5, False),
+    ],
+)
+def test_a_run_that_learnt_by_heart_alone_is_named_at_its_end(
+    counts: list[int], aucs: list[float], named: bool
+) -> None:
+    detector = _detector([0.5, 0.5], valid_counts=np.array(counts))
+    for epoch, auc in enumerate(aucs):
+        for step in range(40):
+            assert detector.update(0.7 - 0.003 * (40 * epoch + step), 32, 32) is None
+        detector.end_epoch(auc)
+    reason = detector.verdict()
+    assert (reason is not None) is named
+    assert reason is None or "never above 0.5" in reason
 
 
 def test_no_window_no_alarm() -> None:

@@ -207,6 +207,26 @@ def test_a_run_that_learns_nothing_is_stopped_and_says_so(spots: Dataset, capsys
     assert "does not learn" in capsys.readouterr().out
 
 
+def test_a_run_that_learns_its_images_by_heart_alone_is_named_at_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    noise = np.random.default_rng(0)
+
+    def drawn(count: int) -> tuple[np.ndarray, np.ndarray]:
+        return noise.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8), noise.integers(0, 2, count)
+
+    images, labels = drawn(100)
+    valid = Given(*drawn(400))
+    config = TrainConfig.model_validate(
+        {"epochs": 6, "optimizer": {"learning_rate": 3e-3}, "callbacks": {"not_learning_steps": 24}}
+    )
+    batches = Batches(images, labels, 25, shuffle=True, workers=1)
+    runtime = RuntimeConfig(precision="float32")
+    history = fit(network(dropout=0.0), batches, valid, config, runtime, phase="train", seed=0)
+    assert history.rows[-1]["loss"] < 0.9 * history.rows[0]["loss"]
+    assert (history.ended, len(history.rows)) == (Ending.NOT_LEARNING, 6)
+    assert "in its last 3 epochs the validation AUC was never above 0." in history.message
+    assert "stopped in epoch 6 of 6: it does not learn" in capsys.readouterr().out
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(spots: Dataset) -> None:
     with pytest.raises(DivergedError, match=r"small: .* at step \d+ of epoch 1, .*Lower optimizer\.learning_rate"):
         train(
