@@ -40,9 +40,10 @@ def test_candidates_wait_for_the_data_alone_where_the_config_says_what_they_are_
     cluster_graph: Graph,
 ) -> None:
     for name in ("baseline", "search", "finetune"):
-        assert set(cluster_graph.tasks[name]["dependentTasks"]) == {"preprocess"}
+        assert set(cluster_graph.tasks[name]["dependentTasks"]) == {"ingest", "preprocess"}
     # So a step less is in series than there are: what a run takes is mostly the sum over these.
-    assert set(cluster_graph.tasks["evaluate"]["dependentTasks"]) == {"baseline", "finetune", "preprocess", "search"}
+    judged_after = set(cluster_graph.tasks["evaluate"]["dependentTasks"])
+    assert judged_after == {"baseline", "finetune", "ingest", "preprocess", "search"}
 
 
 def test_candidates_wait_for_augment_where_it_decides_and_take_what_it_has_decided(
@@ -50,7 +51,7 @@ def test_candidates_wait_for_augment_where_it_decides_and_take_what_it_has_decid
 ) -> None:
     graph = compile_graph(policy_chosen=True)
     for name in ("baseline", "search", "finetune"):
-        assert set(graph.tasks[name]["dependentTasks"]) == {"preprocess", "augment"}
+        assert set(graph.tasks[name]["dependentTasks"]) == {"ingest", "preprocess", "augment"}
         taken = graph.tasks[name]["inputs"]["artifacts"]["decided"]["taskOutputArtifact"]
         assert taken == {"outputArtifactKey": "policy", "producerTask": "augment"}
 
@@ -186,8 +187,11 @@ def test_another_epoch_reaches_every_step_that_is_cached(cluster_graph: Graph) -
     plain, anew = pipeline_arguments(config), pipeline_arguments(config, epoch="20260101-000000")
     assert {name for name in plain if plain[name] != anew[name]} == {"system_code_version"}
     for name in set(STEPS) - {"ingest", "promote"}:
+        # Ingest, which is never cached, adds the epoch that a step begins where it finds an output damaged or gone.
         taken = cluster_graph.tasks[name]["inputs"]["parameters"]["code_version"]
-        assert taken == {"componentInputParameter": "system_code_version"}
+        assert taken == {"taskOutputParameter": {"outputParameterKey": "reused_from", "producerTask": "ingest"}}
+    given = cluster_graph.tasks["ingest"]["inputs"]["parameters"]["code_version"]
+    assert given == {"componentInputParameter": "system_code_version"}
 
 
 def test_a_storage_root_that_kubeflow_cannot_compare_is_refused() -> None:
