@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench.faults import fuzz as fuzzing
 from bench.faults.disk import can_mount, runs_on_a_failing_disk
 from bench.faults.kills import killed_runs
@@ -76,7 +78,14 @@ def races(count: int, folder: Path, seed: int) -> dict[str, Any]:
 
 def kills(count: int, minutes: float | None, folder: Path, seed: int) -> dict[str, Any]:
     """Kill steps at random instants, until so many kills are counted or the time is up."""
-    return _plain(killed_runs(folder, count, seed, minutes=minutes, say=lambda line: print(line, file=sys.stderr)))
+    say = partial(print, file=sys.stderr, flush=True)
+    return _plain(killed_runs(folder, count, seed, fresh=True, minutes=minutes, say=say))
+
+
+def _cpu_seconds() -> float:
+    """Return the processor's seconds of this process and of those that it began, with what they waited for."""
+    this = psutil.Process()
+    return sum(sum(process.cpu_times()[:4]) for process in (this, *this.children()))
 
 
 def disk(count: int, folder: Path, seed: int) -> dict[str, Any]:
@@ -119,14 +128,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{', '.join(sorted(unknown))}: there are {', '.join(parts)}")
     kept = json.loads(chosen.results.read_text()) if chosen.results.exists() else {}
     for name in chosen.parts or parts:
-        started, cpu = time.monotonic(), sum(os.times()[:4])
+        started, cpu = time.monotonic(), _cpu_seconds()
         with tempfile.TemporaryDirectory() as folder:
             found = parts[name](Path(folder), chosen.seed)
         kept[name] = {
             "found": found,
             "seed": chosen.seed,
             "minutes": (time.monotonic() - started) / 60,
-            "cpu_minutes": (sum(os.times()[:4]) - cpu) / 60,
+            "cpu_minutes": (_cpu_seconds() - cpu) / 60,
             "day": datetime.datetime.now(datetime.UTC).date().isoformat(),
         }
         chosen.results.write_text(json.dumps(kept, indent=1) + "\n")

@@ -23,6 +23,7 @@ from assay.data.ingest import ingest
 from assay.data.preprocess import preprocess
 from assay.errors import AssayError
 from assay.hashing import hash_file
+from assay.registry.garbage import UNFINISHED, find_leftovers
 from assay.registry.versions import ModelRegistry
 from assay.storage import gcs
 from assay.storage.open import open_store
@@ -50,6 +51,7 @@ class Outcome:
         wrong: That ended and left something else.
         bugs: That raised anything but a user's error of one line.
         stops: How often a run stopped with one line and was called again.
+        unfinished: Versions whose number was claimed, whose upload stopped, and whose files `assay gc` takes.
         requests: That the proxy saw.
         faults: By kind.
         first: The first thing that was wrong, in words.
@@ -60,6 +62,7 @@ class Outcome:
     wrong: int = 0
     bugs: int = 0
     stops: int = 0
+    unfinished: int = 0
     requests: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     first: str = ""
@@ -192,6 +195,7 @@ def runs_behind_faults(
                 if found is not None:
                     if found != expected:
                         raise Wrong(f"{set(found.items()) ^ set(expected.items())} differ")
+                    outcome.unfinished += collect_unfinished(root)
                     check(root)
                     outcome.right += 1
             except Wrong as wrong:
@@ -200,6 +204,14 @@ def runs_behind_faults(
     finally:
         defaults["patience_seconds"], gcs.FIRST_WAIT_SECONDS = before
     return outcome
+
+
+def collect_unfinished(root: str) -> int:
+    """Remove the files of versions that were begun and not finished, as `assay gc` does when they are old enough."""
+    began = [leftover for leftover in find_leftovers(open_store(root), 0.0) if leftover.why == UNFINISHED]
+    for leftover in began:
+        leftover.remove()
+    return len(began)
 
 
 def _until_it_ends(outcome: Outcome, source: str, root: str, model: Path, work: Path) -> dict[str, str] | None:
