@@ -32,7 +32,13 @@ def _scores(random, groups, auc, prevalence, mixed, correlation=0.4):
 
 @pytest.mark.parametrize(
     ("groups", "size", "auc", "prevalence", "mixed"),
-    [(8, 25, 0.8, 0.5, True), (20, 10, 0.95, 0.5, False), (20, 10, 0.995, 0.5, True), (200, 1, 0.8, 0.05, True)],
+    [
+        (8, 25, 0.8, 0.5, True),
+        (20, 10, 0.95, 0.5, False),
+        (20, 10, 0.995, 0.5, True),
+        (200, 1, 0.8, 0.05, True),
+        (20, 12, 0.8, 0.05, False),
+    ],
 )
 def test_intervals_of_an_auc_cover_what_they_claim(groups, size, auc, prevalence, mixed):
     random = np.random.default_rng(5)
@@ -119,3 +125,17 @@ def test_every_interval_holds_its_value_within_0_and_1(groups, size, seed):
     else:
         assert -1e-9 <= interval.low <= roc_auc(positive, scores) + 1e-9
         assert roc_auc(positive, scores) - 1e-9 <= interval.high <= 1 + 1e-9
+
+
+def test_how_alike_cases_of_two_groups_are_is_learnt_from_the_other_class_too():
+    random = np.random.default_rng(1)
+    names = np.repeat(np.arange(20), 12)
+    positive = names < 2
+    scores = random.normal(size=240) + 1.5 * positive
+    scores[positive] -= np.repeat([scores[:12].mean(), scores[12:24].mean()], 12) - 1.5  # alike by chance
+    shared = scores + np.where(positive, 0, np.repeat(random.normal(size=20), 12))
+    apart = shared.copy()
+    apart[~positive] = random.permutation(shared[~positive])
+    widths = [one.high - one.low for one in (clustered_auc(positive, values, names) for values in (shared, apart))]
+    assert widths[0] > 1.5 * widths[1]
+    assert widths[0] < 0.6, "Student's t of one degree of freedom would reach anywhere"
