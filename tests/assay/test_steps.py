@@ -146,11 +146,11 @@ def test_after_an_output_was_damaged_or_gone_no_later_run_reuses_what_the_cluste
     first = ingest(place, source).metadata["reused_from"]
     assert first == ingest(place, source).metadata["reused_from"] == "0.0 abc"
     with pytest.raises(SystemExit) as stopped, frame.step(name, storage_root=root):
-        raise DamagedError("dataset/train/000.npy: damaged since preprocess wrote it.")
+        raise DamagedError("dataset/train/000.npy: damaged since preprocess wrote it. Run it with `--force`")
     assert stopped.value.code == 2
     said = pod.read_text(encoding="utf-8")
     assert said.startswith("wrong input: dataset/train/000.npy: damaged")
-    assert "Run it again: it is then made anew" in said and "NO_CACHE" not in said
+    assert "with `--force`. Run it again: it is then made anew" in said and "NO_CACHE" not in said
     second = ingest(place, source).metadata["reused_from"]
     assert second.startswith("0.0 abc ") and second != first
     assert second == ingest(place, source).metadata["reused_from"], "it is made anew once, and then reused"
