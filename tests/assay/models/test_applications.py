@@ -78,7 +78,9 @@ def test_an_image_too_small_names_the_size_needed() -> None:
 def test_every_class_of_keras_applications_is_offered() -> None:
     classes = {name for name in dir(keras.applications) if name[0].isupper()}
     assert classes == {backbone.constructor for backbone in BACKBONES.values()}
-    assert {entry.name for entry in list_models() if entry.pretrained} == set(BACKBONES)
+    # Others may register theirs: the kills of `bench.faults` do.
+    own = [entry for entry in list_models() if entry.family != "faults"]
+    assert {entry.name for entry in own if entry.pretrained} == set(BACKBONES)
 
 
 def test_a_backbone_is_found_by_its_name_in_keras() -> None:

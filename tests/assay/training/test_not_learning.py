@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench.statistics.learning import stopped_in
+from bench.statistics.learning import Trainings, stopped_in
 
 
 @pytest.mark.parametrize("prevalence", [0.01, 0.02, 0.05])
 def test_runs_on_rare_classes_are_told_from_runs_on_shuffled_labels(prevalence: float) -> None:
-    assert [stopped_in(seed, prevalence, learnable=True) for seed in range(6)] == [None] * 6
-    assert None not in [stopped_in(seed, prevalence, learnable=False) for seed in range(6)]
+    assert stopped_in(0, Trainings(prevalence, learnable=True), runs=12) == [None] * 12
+    assert None not in stopped_in(0, Trainings(prevalence, learnable=False), runs=12)
