@@ -25,12 +25,19 @@ def gc(
     """
     from assay.errors import AssayError
     from assay.registry.garbage import find_cached, find_leftovers
-    from assay.storage.open import open_store
+    from assay.storage.open import is_remote, open_store
     from pipelines.local.kept import find_steps, undisturbed
+    from pipelines.settings import load_settings
 
     folder = runs.expanduser().resolve()
     with undisturbed(folder) as alone:
-        found = [*find_leftovers(open_store(storage), older_than), *find_cached(older_than)]
+        stored_since = older_than
+        if is_remote(storage) or not alone:
+            # Whose runs are in flight nothing in storage says, but none takes longer than this.
+            stored_since = max(older_than, load_settings().run_deadline_hours / 24)
+            if stored_since > older_than:
+                typer.echo(f"{storage}: a run may use what is younger than {stored_since:g} days: it stays", err=True)
+        found = [*find_leftovers(open_store(storage), stored_since), *find_cached(older_than)]
         if alone:
             found += find_steps(folder, older_than)
         else:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from assay.storage.open import open_store
 from pipelines.cli.main import app
 from pipelines.local.kept import in_use
 
@@ -63,3 +64,16 @@ def test_steps_stay_while_a_run_is_in_flight(folder: Path) -> None:
         done = CliRunner().invoke(app, ["gc", "--delete"])
     assert "a run is in flight here" in done.output
     assert (folder / "runs/steps/assay-1/baseline/model/model.keras").exists()
+
+
+def test_what_a_run_in_flight_may_use_stays_whatever_age_is_asked_for(folder: Path, gcs_root: str) -> None:
+    open_store(gcs_root).write_bytes("snapshots/f/snapshot.json", b"{}")
+    done = CliRunner().invoke(app, ["gc", "--storage", gcs_root, "--older-than", "0", "--delete"])
+    assert done.exit_code == 0, done.output
+    assert f"{gcs_root}: a run may use what is younger than 1 days: it stays" in done.output
+    assert open_store(gcs_root).list() == ["snapshots/f/snapshot.json"]
+    with in_use(folder / "runs"):
+        CliRunner().invoke(app, ["gc", "--older-than", "0", "--delete"])
+    assert (folder / "runs/store/checkpoints/young/fit.npz").exists()
+    done = CliRunner().invoke(app, ["gc", "--older-than", "0", "--delete"])
+    assert not (folder / "runs/store/checkpoints/young/fit.npz").exists(), done.output
