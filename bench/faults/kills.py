@@ -459,7 +459,15 @@ def compare(expected: Any, found: Any, outcome: Outcome, name: str) -> None:
     else:
         same = _same(expected, found, outcome)
         if not same:
-            outcome.differing.append(f"{name}: {str(expected)[:60]} and {str(found)[:60]}")
+            outcome.differing.append(f"{name}: {_in_words(expected, found)}")
+
+
+def _in_words(expected: Any, found: Any) -> str:
+    """Return how two things differ: of arrays of one shape how many values and by how much at most."""
+    if isinstance(expected, np.ndarray) and isinstance(found, np.ndarray) and expected.shape == found.shape:
+        apart = np.abs(expected.astype(np.float64) - found)
+        return f"{np.count_nonzero(apart)} of {apart.size} values, by {apart.max():.1e} at most"
+    return f"{str(expected)[:60]} and {str(found)[:60]}"
 
 
 def _same(expected: Any, found: Any, outcome: Outcome) -> bool:
