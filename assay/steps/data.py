@@ -51,14 +51,15 @@ def ingest(
         config = parse(DataConfig, data)
         record.metadata["data"] = config.fingerprint()
         place = Path(quality_path).parent / "snapshot"
+        store = open_store(storage_root)
         result = run(config, storage_root, place, name=name, seed=int(seed), folds=int(folds))
         shutil.copyfile(result.snapshot_dir / "quality.html", quality_path)
         record.metrics.update(result.metrics)
         record.metadata.update(snapshot=result.snapshot_uri, snapshot_fingerprint=result.fingerprint)
         record.value = result.snapshot_uri
-        record.metadata["reused_from"] = f"{code_version} {read_epoch(open_store(storage_root))}".rstrip()
+        record.metadata["reused_from"] = f"{code_version} {read_epoch(store)}".rstrip()
         if skip_unchanged:
-            changed, why = what_changed(open_store(storage_root), name, result.fingerprint, config_fingerprint)
+            changed, why = what_changed(store, name, result.fingerprint, config_fingerprint)
             log(f"{name}: {why}" if changed else f"{name}: {why}: nothing to do (FORCE=1 trains anyway)")
             if not changed:
                 record.value = ""
