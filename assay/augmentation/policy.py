@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from assay.config import Policy, parse_section
-from assay.errors import InputError
+from assay.errors import DamagedError
 from assay.storage.files import new_file
 from assay.storage.seals import CHECKSUM, is_intact, sealed
 
@@ -32,7 +32,7 @@ def load_policy(path: Path | str) -> Policy:
         path: A JSON file, or a folder that holds ``policy.json``.
 
     Raises:
-        InputError: The file is missing, is not JSON, or is not as it was written.
+        DamagedError: The file is missing, is not JSON, or is not as it was written.
     """
     file = Path(path)
     if file.is_dir():
@@ -40,9 +40,9 @@ def load_policy(path: Path | str) -> Policy:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{file}: no such policy. The augment step writes it.") from error
+        raise DamagedError(f"{file}: no such policy. The augment step writes it.") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file}: not readable as JSON ({error}). {AGAIN}") from error
+        raise DamagedError(f"{file}: not readable as JSON ({error}). {AGAIN}") from error
     if not isinstance(values, dict) or not is_intact(values):
-        raise InputError(f"{file}: its content has changed since it was written (its checksum does not fit). {AGAIN}")
+        raise DamagedError(f"{file}: its content has changed since it was written (its checksum does not fit). {AGAIN}")
     return parse_section(Policy, {key: value for key, value in values.items() if key != CHECKSUM}, str(file))

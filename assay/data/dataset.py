@@ -29,7 +29,7 @@ Counts = npt.NDArray[np.int64]
 
 
 # Nothing of a damaged dataset is trained on.
-AGAIN = "Run preprocess again: give the same command once more, with `--force preprocess` if it is reused"
+AGAIN = "Run preprocess again: give the same command once more, with `--force preprocess` if it is reused."
 
 
 def shard_files(splits: Mapping[str, Any]) -> list[str]:
@@ -59,7 +59,7 @@ class ShardedArray:
         first = self._maps[0]
         for file, rows in zip(self.files, self._maps, strict=True):
             if rows.shape[1:] != first.shape[1:] or rows.dtype != first.dtype:
-                raise InputError(
+                raise DamagedError(
                     f"{file}: rows of {rows.shape[1:]} {rows.dtype}, but the first shard has {first.shape[1:]} "
                     f"{first.dtype}. Run preprocess again."
                 )
@@ -243,20 +243,20 @@ class Dataset:
             root: The folder that preprocess wrote.
 
         Raises:
-            InputError: There is no dataset, or one of another schema version.
+            DamagedError: There is no dataset, or it is not as it was written, or of another schema version.
         """
         root = Path(root)
         file = root / DATASET_FILE
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise InputError(f"{root}: no dataset here ({DATASET_FILE} is missing). Run preprocess first.") from error
+            raise DamagedError(f"{root}: no dataset here ({DATASET_FILE} is missing). Run preprocess first.") from error
         except (OSError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
-            raise InputError(f"{file}: cannot be read ({reason}). Run preprocess again.") from error
+            raise DamagedError(f"{file}: cannot be read ({reason}). Run preprocess again.") from error
         version = values.get("schema") if isinstance(values, dict) else None
         if version != SCHEMA_VERSION:
-            raise InputError(f"{file}: schema {version!r}, but {SCHEMA_VERSION} is read here. Run preprocess again.")
+            raise DamagedError(f"{file}: schema {version!r}, but {SCHEMA_VERSION} is read here. Run preprocess again.")
         if not is_intact(values):
             raise DamagedError(f"{file}: has changed since preprocess wrote it. {AGAIN}")
         return cls(
@@ -327,7 +327,7 @@ class Dataset:
         labels = np.concatenate([_map(self.root / shard["labels"]) for shard in shards]).astype(np.int64, copy=False)
         rows = sum(shard["rows"] for shard in shards)
         if not len(inputs) == len(labels) == rows or inputs.shape[1:] != self.input_shape:
-            raise InputError(
+            raise DamagedError(
                 f"{self.root / name}: the shards hold {inputs.shape} inputs and {len(labels)} labels, but "
                 f"{DATASET_FILE} says {(rows, *self.input_shape)}. Run preprocess again."
             )
@@ -336,7 +336,7 @@ class Dataset:
 
 
 def _map(file: Path) -> Array:
-    with read_errors(file, "Run preprocess again: `assay run CONFIG --force preprocess`."):
+    with read_errors(file, "Run preprocess again: `assay run CONFIG --force preprocess`.", DamagedError):
         shard: Array = np.load(file, mmap_mode="r", allow_pickle=False)
         return shard
 
@@ -346,6 +346,6 @@ def _read_records(files: Sequence[Path]) -> pd.DataFrame:
 
     frames = []
     for file in files:
-        with read_errors(file, "Run preprocess again: `assay run CONFIG --force preprocess`."):
+        with read_errors(file, "Run preprocess again: `assay run CONFIG --force preprocess`.", DamagedError):
             frames.append(pd.read_parquet(file))
     return pd.concat(frames, ignore_index=True)

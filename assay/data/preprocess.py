@@ -158,7 +158,7 @@ def merge_shards(parts: Sequence[Path], out_dir: Path, *, shard_bytes: int = SHA
             labels = np.concatenate([np.load(folder / shard["labels"]) for folder, shard in listed])
             frames = []
             for folder, shard in listed:
-                with read_errors(folder / shard["records"], "Run that part of preprocess again."):
+                with read_errors(folder / shard["records"], "Run that part of preprocess again.", DamagedError):
                     frames.append(pd.read_parquet(folder / shard["records"]))
             shards[name] = writer.finish(labels, pd.concat(frames, ignore_index=True))
         statistics = ChannelStatistics(description["input_shape"][-1])
@@ -175,7 +175,7 @@ def _read_parts(folders: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
             parts.append((folder, json.loads((folder / PART_FILE).read_text(encoding="utf-8"))))
         except (OSError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
-            raise InputError(
+            raise DamagedError(
                 f"{folder}: no part of a dataset ({reason}). Run that part of preprocess again."
             ) from error
     for folder, part in parts:

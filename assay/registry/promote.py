@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from assay.config import PromoteConfig, RuntimeConfig
 from assay.data.dataset import Dataset
-from assay.errors import AssayError, InputError
+from assay.errors import AssayError, DamagedError, InputError
 from assay.evaluation.evaluate import group_labels
 from assay.evaluation.predictions import misfit, predict_split
 from assay.hashing import code_version
@@ -286,7 +286,7 @@ class _Contest:
         path = self.evaluation_dir / "predictions.parquet"
         columns = [f"{self.candidate}:{name}" for name in self.dataset.classes]
         index = {name: number for number, name in enumerate(self.dataset.classes)}
-        with read_errors(f"{path}: the predictions of {self.candidate}", "Run evaluate again."):
+        with read_errors(f"{path}: the predictions of {self.candidate}", "Run evaluate again.", DamagedError):
             table = pd.read_parquet(path)
             probabilities = table[columns].to_numpy(np.float32)
             # With folds each has a threshold of its own.
@@ -364,11 +364,11 @@ def _comparison(evaluation_dir: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return {**found, "best": str(found["best"])}
     except FileNotFoundError as error:
-        raise InputError(
+        raise DamagedError(
             f"{evaluation_dir}: no evaluation here ({path.name} is missing). Run evaluate first."
         ) from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read. Run evaluate again.") from error
+        raise DamagedError(f"{path}: cannot be read. Run evaluate again.") from error
 
 
 def _same_training(first: ModelInfo, second: ModelInfo) -> bool:

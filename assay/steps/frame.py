@@ -108,7 +108,7 @@ def step(
             message, code = f"{message} It was there when the run began.", 1
         if isinstance(error, DamagedError) and "KUBERNETES_SERVICE_HOST" in os.environ:
             # Kubeflow's cache would hand the same out again.
-            message = f"{message.rstrip('.')}. {_no_more_of_it(storage_root, message)}."
+            message = f"{message} {_no_more_of_it(storage_root, message)}."
         emit({"event": "error", "step": name, "message": message, "exit_code": code})
         last_words(f"{WRONG}{message}" if code == InputError.exit_code else message)
         print(f"{name}: {message}", file=sys.stderr, flush=True)

@@ -125,7 +125,7 @@ def held(path: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def read_errors(thing: Path | str, way_out: str) -> Iterator[None]:
+def read_errors(thing: Path | str, way_out: str, error: type[InputError] = InputError) -> Iterator[None]:
     """Turn whatever a reader raises on bytes that nobody wrote so into one line about ``thing``.
 
     Readers of arrays, tables and archives raise nearly anything on damaged headers, so no types are listed here; the
@@ -134,6 +134,7 @@ def read_errors(thing: Path | str, way_out: str) -> Iterator[None]:
     Args:
         thing: The file or object, for the line.
         way_out: What to do, as a sentence.
+        error: What is raised; of what a step has written, that it is damaged.
 
     Raises:
         InputError: In place of what the block raises.
@@ -142,9 +143,9 @@ def read_errors(thing: Path | str, way_out: str) -> Iterator[None]:
         yield
     except AssayError:
         raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{thing}: cannot be read ({reason}). {way_out}") from error
+    except Exception as cause:
+        reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+        raise error(f"{thing}: cannot be read ({reason}). {way_out}") from cause
 
 
 @contextlib.contextmanager

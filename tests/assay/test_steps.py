@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assay import steps
+from assay.augmentation.policy import load_policy
 from assay.config import DataConfig, write_brief
+from assay.data.dataset import Dataset
 from assay.errors import AssayError, DamagedError
 from assay.observability import last_words
 from assay.observability.progress import EVENTS_VARIABLE
@@ -146,7 +149,7 @@ def test_after_an_output_was_damaged_or_gone_no_later_run_reuses_what_the_cluste
     first = ingest(place, source).metadata["reused_from"]
     assert first == ingest(place, source).metadata["reused_from"] == "0.0 abc"
     with pytest.raises(SystemExit) as stopped, frame.step(name, storage_root=root):
-        raise DamagedError("dataset/train/000.npy: damaged since preprocess wrote it. Run it with `--force`")
+        raise DamagedError("dataset/train/000.npy: damaged since preprocess wrote it. Run it with `--force`.")
     assert stopped.value.code == 2
     said = pod.read_text(encoding="utf-8")
     assert said.startswith("wrong input: dataset/train/000.npy: damaged")
@@ -154,6 +157,23 @@ def test_after_an_output_was_damaged_or_gone_no_later_run_reuses_what_the_cluste
     second = ingest(place, source).metadata["reused_from"]
     assert second.startswith("0.0 abc ") and second != first
     assert second == ingest(place, source).metadata["reused_from"], "it is made anew once, and then reused"
+
+
+@pytest.mark.parametrize(
+    ("file", "reader"), [("policy.json", load_policy), ("dataset.json", Dataset.open)], ids=["policy", "dataset"]
+)
+@pytest.mark.parametrize("content", ["{}", "{", None], ids=["emptied", "cut", "gone"])
+def test_whatever_a_step_has_written_is_damaged_where_it_reads_otherwise(
+    file: str, reader: Callable[[Path], object], content: str | None, pod: Path, tmp_path: Path
+) -> None:
+    """Else Kubeflow's cache would hand it out for ever."""
+    if content is not None:
+        (tmp_path / file).write_text(content, encoding="utf-8")
+    with pytest.raises(SystemExit) as stopped, frame.step("baseline", storage_root=str(tmp_path / "store")):
+        reader(tmp_path)
+    assert stopped.value.code == 2
+    assert "Run it again: it is then made anew" in pod.read_text(encoding="utf-8")
+    assert (tmp_path / "store" / "cache" / "epoch.json").exists()
 
 
 def test_what_storage_takes_no_note_of_is_for_the_next_submission_to_say(pod: Path, tmp_path: Path) -> None:
